@@ -1,0 +1,38 @@
+# Every command sets the course up first (tools/install.py); where that is done it takes a moment.
+# Windows without make: README.md shows the same commands for PowerShell.
+
+PYTHON ?= python3
+VENV_PYTHON := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check lab notebooks
+
+help: ## this list
+	@echo "make demo        train GPT-v1 on a book and let it write, in minutes"
+	@echo "make lab         open the notebooks in JupyterLab, at the first one"
+	@echo "make test        check everything: lint, types, unit tests, all notebooks"
+	@echo "make check       lint and types alone"
+	@echo "make notebooks   run the notebooks and store what they print (ONLY=04_bigram: one)"
+	@echo "make setup       set up only (.venv, libraries, book); the others do it by themselves"
+	@echo "Another Python:  make demo PYTHON=python3.12"
+
+setup:
+	@command -v "$(PYTHON)" >/dev/null 2>&1 || { \
+	  echo "There is no $(PYTHON) on this machine. Install Python 3.11 or newer, or name yours:" \
+	    "make demo PYTHON=python3.12"; exit 1; }
+	@"$(PYTHON)" tools/install.py
+
+demo: setup
+	@$(VENV_PYTHON) -m bhushgpt demo
+
+test: setup
+	@$(VENV_PYTHON) tools/test.py
+
+check: setup
+	@$(VENV_PYTHON) tools/test.py check
+
+lab: setup
+	@$(VENV_PYTHON) -m jupyter lab notebooks/00_start_here.ipynb
+
+notebooks: setup
+	@$(VENV_PYTHON) tools/notebooks.py $(ONLY)

@@ -1,0 +1,117 @@
+"""Training examples cut from one long row of token ids.
+
+Letters: B batch, T time (positions of the context).
+
+Lesson: notebook 04. Memory-mapped files: notebook 13.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bhushgpt.errors import UserError
+
+
+def split_tokens(
+    tokens: np.ndarray, held_out: float = 0.1, *, context_length: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cut a text in two: the first part to learn from, the last part to be judged on.
+
+    The cut is one place, not a random choice of windows: overlapping windows on both sides of a
+    random split would show the model its own examination (notebook 03 measures that leak).
+
+    Args:
+        tokens: One-dimensional array of token ids.
+        held_out: Share of the tokens, taken from the end.
+        context_length: Both parts must hold at least one window of this length and its target.
+
+    Returns:
+        The training tokens and the held-out tokens, as views without a copy.
+
+    Raises:
+        UserError: If a part is too short; the message says what was found and what is needed.
+
+    >>> train, test = split_tokens(np.arange(10), 0.2)
+    >>> train.tolist(), test.tolist()
+    ([0, 1, 2, 3, 4, 5, 6, 7], [8, 9])
+    """
+    if not 0 < held_out < 1:
+        raise UserError(f"held_out is {held_out}: it is a share, between 0 and 1, such as 0.1.")
+    cut = len(tokens) - int(len(tokens) * held_out)
+    train, test = tokens[:cut], tokens[cut:]
+    need = context_length + 1
+    if len(train) < need or len(test) < need:
+        raise UserError(
+            f"The text has {len(tokens):,} tokens: {len(train):,} to train on and {len(test):,} "
+            f"held out. Each part needs at least {need:,} (context length {context_length:,} + 1). "
+            f"Take a text of at least {int(np.ceil(need / min(held_out, 1 - held_out))):,} tokens "
+            "or a shorter context."
+        )
+    return train, test
+
+
+class Batches:
+    """Random windows of a text; batch number n is the same whenever it is asked for.
+
+    `batches[n]` depends on the seed and on n alone. So a run that resumes at step n sees the data
+    it would have seen, evaluating in between changes nothing, and nothing need be stored.
+
+    Args:
+        tokens: One-dimensional array of ids: numpy of any integer type, also a memory map.
+        batch_size: B, windows in a batch.
+        context_length: T, tokens in a window.
+        seed: Another seed gives another order.
+        device: Where the batch is wanted.
+
+    Raises:
+        UserError: If the text is shorter than one window and its target.
+
+    Lesson: notebook 04.
+
+    >>> batches = Batches(np.arange(100), batch_size=2, context_length=4, seed=0)
+    >>> inputs, targets = batches[0]
+    >>> inputs.shape, bool((targets == inputs + 1).all())
+    (torch.Size([2, 4]), True)
+    >>> bool((batches[0][0] == inputs).all()), bool((batches[1][0] == inputs).all())
+    (True, False)
+    """
+
+    def __init__(
+        self,
+        tokens: np.ndarray,
+        batch_size: int,
+        context_length: int,
+        seed: int = 1337,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if len(tokens) < context_length + 1:
+            raise UserError(
+                f"The text has {len(tokens):,} tokens, but one example needs "
+                f"{context_length + 1:,}: context length {context_length:,} and one target. "
+                "Take a longer text or a shorter context."
+            )
+        self.tokens = tokens
+        self.batch_size = batch_size
+        self.context_length = context_length
+        self.seed = seed
+        self.device = torch.device(device)
+
+    def offsets(self, step: int) -> np.ndarray:
+        """Return where the windows of batch `step` begin: (B,) positions in the text."""
+        # A generator per step costs 30 microseconds and removes all state.
+        random = np.random.default_rng((self.seed, step))
+        return random.integers(0, len(self.tokens) - self.context_length, size=self.batch_size)
+
+    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
+        """Return `(inputs, targets)` of a step, each (B, T) int64; targets are one token later."""
+        starts = self.offsets(step)  # (B,)
+        windows = self.tokens[starts[:, None] + np.arange(self.context_length + 1)]  # (B, T+1)
+        ids = torch.from_numpy(windows.astype(np.int64))  # (B, T+1)
+        if self.device.type == "cuda":
+            # Pinned memory lets the copy run beside the computation of the step before.
+            ids = ids.pin_memory().to(self.device, non_blocking=True)
+        else:
+            ids = ids.to(self.device)
+        inputs = ids[:, :-1]  # (B, T)
+        targets = ids[:, 1:]  # (B, T)
+        return inputs, targets

@@ -1,0 +1,177 @@
+"""A text by name, the same characters on every machine; or any text file of the learner's own.
+
+Lesson: notebook 03.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from bhushgpt.cleaning import clean_gutenberg, decode_text, has_gutenberg_markers
+from bhushgpt.editions import find_edition
+from bhushgpt.errors import UserError, nearest
+from bhushgpt.files import read_file, sha256
+from bhushgpt.registry import corpora
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A text and where it comes from.
+
+    Lesson: notebook 03.
+    """
+
+    name: str
+    title: str
+    author: str
+    licence: str
+    source: str
+    """Where this copy was taken from."""
+    sha256: str
+    """Fingerprint of `text` as UTF-8."""
+    text: str
+    notice: str = ""
+    """What the learner should know, such as "this is another edition"; mostly empty."""
+
+
+def load_text(name: str | Path = "sherlock") -> Corpus:
+    """Return a registered text, or the text in a file.
+
+    A registered text is looked for in the folder that BHUSHGPT_DATA names, then in the cache, then
+    fetched from its sources. The edition with the registered sha256 always comes first; another
+    edition is taken only where that one cannot be had, and `notice` says so.
+
+    Args:
+        name: A name from `corpora()`, or the path of a UTF-8 text file (.xz is unpacked).
+
+    Raises:
+        UserError: If there is no such text or file, the file is not UTF-8 text, or no source can
+            be reached; the message says what to do.
+
+    Example:
+        >>> book = load_text("sherlock")
+        >>> book.title, len(book.text), len(set(book.text))
+        ('The Adventures of Sherlock Holmes', 562203, 79)
+
+    Lesson: notebook 03.
+    """
+    registered = corpora()
+    if isinstance(name, str) and name in registered:
+        entry = registered[name]
+        found = find_edition(entry)
+        return Corpus(
+            entry.name, entry.title, entry.author, entry.licence, **dataclasses.asdict(found)
+        )
+    file = Path(name).expanduser()
+    if file.is_dir():
+        raise UserError(f"{file} is a folder. Name one text file in it.")
+    if file.is_file():
+        return _load_own(file)
+    if isinstance(name, str) and not file.suffix and file.name == name:
+        raise UserError(
+            f"There is no corpus {name!r}. {nearest(name, registered)} "
+            "For a text of your own give its file, such as my.txt."
+        )
+    raise UserError(f"There is no file {str(file)!r} (looked for from {Path.cwd().name!r}).")
+
+
+def split_point(length: int, held_out: float = 0.1) -> int:
+    """Return how many tokens the training part has; the rest, at the end, is held out.
+
+    Args:
+        length: Tokens or characters in all.
+        held_out: Share to hold out, between 0 and 1.
+
+    Raises:
+        UserError: If `held_out` is not between 0 and 1.
+
+    Example:
+        >>> split_point(1000), split_point(562_203)
+        (900, 505983)
+
+    Lesson: notebook 03.
+    """
+    if not 0 < held_out < 1:
+        raise UserError(f"held_out is {held_out}; it is a share between 0 and 1, such as 0.1.")
+    return length - int(length * held_out)
+
+
+def split_text(text: str, held_out: float = 0.1) -> tuple[str, str]:
+    """Return the text in two: what is trained on, and the last part, which is never trained on.
+
+    Raises:
+        UserError: If `held_out` is not between 0 and 1.
+
+    Example:
+        >>> split_text("abcdefghij")
+        ('abcdefghi', 'j')
+
+    Lesson: notebook 03.
+    """
+    cut = split_point(len(text), held_out)
+    return text[:cut], text[cut:]
+
+
+def check_length(length: int, context_length: int, held_out: float = 0.1) -> None:
+    """Refuse a text too short to cut one training example and one held-out example from.
+
+    An example is a context and the token after it, so both parts need `context_length + 1` tokens.
+
+    Args:
+        length: Tokens (or characters) of the whole text.
+        context_length: Tokens that the model looks at.
+        held_out: Share that is held out.
+
+    Raises:
+        UserError: Saying how long the text is and how long it must be.
+
+    Example:
+        >>> check_length(650, 64)
+        >>> check_length(500, 64)
+        Traceback (most recent call last):
+        bhushgpt.errors.UserError: The held-out part has 50 tokens; one example needs 65 \
+(a context of 64 and the token after it). Take a text of about 650 tokens or more \
+(this one has 500), or a shorter context.
+
+    Lesson: notebook 03.
+    """
+    needed = context_length + 1
+    cut = split_point(length, held_out)
+    if length == 0:
+        raise UserError("The text is empty: 0 tokens. Give a text file with something in it.")
+    if length < needed:
+        part, size, enough = "text", length, needed
+    elif length - cut < needed:
+        part, size, enough = "held-out part", length - cut, needed / held_out
+    elif cut < needed:
+        part, size, enough = "training part", cut, needed / (1 - held_out)
+    else:
+        return
+    raise UserError(
+        f"The {part} has {size:,} tokens; one example needs {needed:,} (a context of "
+        f"{context_length:,} and the token after it). Take a text of about {round(enough):,} "
+        f"tokens or more (this one has {length:,}), or a shorter context."
+    )
+
+
+def _load_own(file: Path) -> Corpus:
+    text = decode_text(read_file(file), file.name)
+    notice = ""
+    if has_gutenberg_markers(text):
+        length, text = len(text), clean_gutenberg(text)
+        notice = (
+            f"{file.name} is a Project Gutenberg file: its header and licence "
+            f"({length - len(text):,} of {length:,} characters) are left out."
+        )
+        if not text:
+            raise UserError(f"{file.name} has a Project Gutenberg header and no book in it.")
+    return Corpus(
+        file.stem,
+        file.name,
+        "unknown",
+        "your own file",
+        file.name,
+        sha256(text.encode()),
+        text,
+        notice,
+    )

@@ -1,0 +1,198 @@
+"""Which machine computes: choosing a device, waiting for it, describing it.
+
+Lesson: notebook 00.
+"""
+
+import datetime
+import platform
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import numpy
+import torch
+
+from bhushgpt.errors import UserError, nearest
+from bhushgpt.processors import cpu_dtypes, cpu_name, usable_cores, usable_memory
+
+Kind = Literal["cpu", "cuda", "mps"]
+KINDS: tuple[Kind, ...] = ("cuda", "mps", "cpu")  # the faster first
+
+WHAT_IS_MISSING: dict[Kind, str] = {
+    "cpu": "",
+    "cuda": (
+        "this PyTorch sees no NVIDIA card. Use the device 'cpu', or install the CUDA build of "
+        "PyTorch as notebook 00 shows."
+    ),
+    "mps": "this is no Mac with an Apple chip, or its PyTorch is too old. Use the device 'cpu'.",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceCard:
+    """What one needs to know about a device to judge a time measured on it.
+
+    Lesson: notebook 00.
+    """
+
+    name: str
+    """The chip as its maker calls it."""
+    kind: Kind
+    """How PyTorch addresses it."""
+    cores: int
+    """CPU cores this process may use, or the multiprocessors of a GPU; 0 if unknown."""
+    threads: int
+    """CPU threads that PyTorch computes with."""
+    memory_bytes: int
+    """Memory of the device; on a Mac's GPU, what it may take of the shared memory."""
+    dtypes: tuple[str, ...]
+    """Floating-point types that the hardware itself computes with, not by way of another type."""
+    python: str
+    torch: str
+    numpy: str
+
+    @property
+    def bfloat16(self) -> bool:
+        """Whether bfloat16 makes this device faster, instead of only being accepted."""
+        return "bfloat16" in self.dtypes
+
+    def __str__(self) -> str:
+        where = f"{self.cores} cores" if self.cores else "cores unknown"
+        return (
+            f"{self.name} ({self.kind}, {where}, {self.memory_bytes / 2**30:.1f} GiB; "
+            f"{', '.join(self.dtypes)}; torch {self.torch}, {self.threads} threads)"
+        )
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """Return the device to compute on: by name, or the fastest kind there is.
+
+    Args:
+        name: "auto" (CUDA before MPS before CPU), "cpu", "cuda", "mps", or one card as "cuda:1".
+
+    Raises:
+        UserError: If there is no such device here, or the word is none of these.
+
+    Lesson: notebook 00.
+
+    >>> pick_device("cpu")
+    device(type='cpu')
+    """
+    if name == "auto":
+        return torch.device(next(kind for kind in KINDS if _present(kind)))
+    kind, _, number = name.partition(":")
+    if kind not in KINDS or (":" in name and not number.isdecimal()):
+        raise UserError(f"There is no device {name!r}. {nearest(name, ['auto', *KINDS])}")
+    if not _present(kind):
+        raise UserError(f"The device {name!r} is not available: {WHAT_IS_MISSING[kind]}")
+    there = torch.cuda.device_count() if kind == "cuda" else 1
+    if number and int(number) >= there:
+        raise UserError(
+            f"The device {name!r} does not exist. The last one is '{kind}:{there - 1}'."
+        )
+    return torch.device(name)
+
+
+def synchronize(device: torch.device | str) -> None:
+    """Wait until the device has finished all work given to it.
+
+    A GPU takes work and lets Python go on; a clock read before this call measures nothing. The
+    CPU has always finished.
+
+    Lesson: notebook 02.
+
+    >>> synchronize("cpu")
+    """
+    device = torch.device(device)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def describe_device(device: torch.device | str = "cpu") -> DeviceCard:
+    """Return what is known about a device.
+
+    Lesson: notebook 00.
+
+    >>> describe_device("cpu").dtypes[:2]
+    ('float64', 'float32')
+    """
+    device = torch.device(device)
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        name, cores = properties.name, properties.multi_processor_count
+        memory = properties.total_memory
+    elif device.type == "mps":
+        name, cores = f"{cpu_name()} GPU", 0
+        memory = torch.mps.recommended_max_memory()
+    else:
+        name, cores, memory = cpu_name(), usable_cores(), usable_memory()
+    return DeviceCard(
+        name=name,
+        kind=cast(Kind, device.type),
+        cores=cores,
+        threads=torch.get_num_threads(),
+        memory_bytes=memory,
+        dtypes=_native_dtypes(device),
+        python=platform.python_version(),
+        # "2.13.0+cpu" and "2.13.0" are the same source; the build is told by `kind`.
+        torch=torch.__version__.partition("+")[0],
+        numpy=numpy.__version__,
+    )
+
+
+def machine_card(date: str | None = None) -> dict[str, Any]:
+    """Return a description of this machine to store beside a measurement, ready for JSON.
+
+    It names no person, host or folder.
+
+    Args:
+        date: ISO date of the measurement; today if left out.
+
+    Returns:
+        The date, the system, `cores` and `memory_bytes` of the computer, and under `devices` the
+        name, kind, memory and native types of the CPU and of the GPU, if there is one.
+
+    Lesson: notebook 02.
+
+    >>> card = machine_card(date="2025-01-31")
+    >>> card["date"], card["devices"][0]["kind"]
+    ('2025-01-31', 'cpu')
+    """
+    cards = [describe_device(kind) for kind in reversed(KINDS) if _present(kind)]
+    return {
+        "date": date or datetime.date.today().isoformat(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": cards[0].cores,
+        "memory_bytes": cards[0].memory_bytes,
+        "devices": [
+            {
+                "name": card.name,
+                "kind": card.kind,
+                "memory_bytes": card.memory_bytes,
+                "dtypes": list(card.dtypes),
+            }
+            for card in cards
+        ],
+        "python": cards[0].python,
+        "torch": cards[0].torch,
+        "numpy": cards[0].numpy,
+    }
+
+
+def _present(kind: str) -> bool:
+    if kind == "cuda":
+        return torch.cuda.is_available()
+    return kind == "cpu" or torch.backends.mps.is_available()
+
+
+def _native_dtypes(device: torch.device) -> tuple[str, ...]:
+    if device.type == "mps":
+        return ("float32", "float16", "bfloat16")  # Apple's GPUs have no float64
+    if device.type == "cuda":
+        major, minor = torch.cuda.get_device_capability(device)
+        # https://docs.nvidia.com/cuda/cuda-c-programming-guide/#arithmetic-instructions
+        half = ("float16",) if (major, minor) >= (7, 0) else ()
+        brain = ("bfloat16",) if torch.version.hip or major >= 8 else ()
+        return ("float64", "float32", *half, *brain)
+    return cpu_dtypes()

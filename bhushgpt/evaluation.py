@@ -1,0 +1,112 @@
+"""One honest number for how well a model predicts a text it has not seen.
+
+Letters: B batch, T time, V vocabulary.
+
+Lesson: notebook 05.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bhushgpt.errors import UserError
+from bhushgpt.eval_mode import eval_mode
+from bhushgpt.language_model import LanguageModel
+from bhushgpt.losses import token_losses
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What `evaluate` measured."""
+
+    nats_per_token: float
+    """Mean -ln p of each token given the tokens before it; the held-out loss."""
+    tokens: int
+    """How many tokens were predicted."""
+    text_bytes: int | None = None
+    """UTF-8 bytes of the predicted text, where known."""
+
+    @property
+    def perplexity(self) -> float:
+        """exp(loss): as if choosing evenly among this many tokens each time."""
+        return math.exp(self.nats_per_token)
+
+    @property
+    def bits_per_token(self) -> float:
+        """The same loss in bits: nats / ln 2."""
+        return self.nats_per_token / math.log(2)
+
+    @property
+    def bits_per_byte(self) -> float | None:
+        """Bits for each byte of text: comparable between tokenizers. None if bytes are unknown."""
+        if not self.text_bytes:
+            return None
+        return self.bits_per_token * self.tokens / self.text_bytes
+
+
+def evaluate(
+    model: LanguageModel,
+    tokens: np.ndarray,
+    *,
+    context_length: int | None = None,
+    stride: int | None = None,
+    batch_size: int = 64,
+    text_bytes: int | None = None,
+) -> Evaluation:
+    """Predict every token of a text but the first, each exactly once.
+
+    Windows of T tokens slide over the text by `stride`; in each, only the tokens that the window
+    before did not count are counted, so all but the first T have at least T - stride tokens of
+    past. No random numbers are drawn and the model is left in the mode it was in: the result is
+    the same each time, and training cannot notice.
+
+    Args:
+        model: Maps ids (B, T) to logits (B, T, V).
+        tokens: One-dimensional ids of the whole held-out text.
+        context_length: T; the model's own `context_length` if left out.
+        stride: T // 2 if left out. T is fastest, 1 gives every token its full past.
+        batch_size: B, windows at a time.
+        text_bytes: UTF-8 bytes of tokens[1:], for bits per byte.
+
+    Raises:
+        UserError: If there are fewer than two tokens, or the stride is not between 1 and T.
+
+    Lesson: notebook 05.
+
+    >>> from bhushgpt.bigram import Bigram, BigramConfig
+    >>> untrained = Bigram(BigramConfig(vocab_size=7))
+    >>> result = evaluate(untrained, np.arange(50) % 7)
+    >>> result.tokens, round(result.nats_per_token, 4), round(result.perplexity, 4)
+    (49, 1.9459, 7.0)
+    """
+    if len(tokens) < 2:
+        raise UserError(f"The text to evaluate has {len(tokens)} tokens; it needs at least 2.")
+    length = min(context_length or model.context_length, len(tokens) - 1)
+    stride = max(1, length // 2) if stride is None else min(stride, length)
+    if stride < 1:
+        raise UserError(f"stride is {stride}: it must be from 1 to the context length {length}.")
+    device = next(model.parameters()).device
+    starts = np.append(np.arange(0, len(tokens) - 1 - length, stride), len(tokens) - 1 - length)
+    # The window that starts at s predicts tokens s+1 .. s+T; up to here they were counted before.
+    counted = np.append(0, starts[:-1] + length)
+    total = 0.0
+    with eval_mode(model):
+        for first in range(0, len(starts), batch_size):
+            chosen = slice(first, first + batch_size)
+            windows = tokens[starts[chosen, None] + np.arange(length + 1)]  # (B, T+1)
+            ids = torch.from_numpy(windows.astype(np.int64)).to(device)  # (B, T+1)
+            losses = token_losses(model(ids[:, :-1]), ids[:, 1:])  # (B, T)
+            total += _sum_new(losses, counted[chosen] - starts[chosen])
+    return Evaluation(
+        nats_per_token=total / (len(tokens) - 1), tokens=len(tokens) - 1, text_bytes=text_bytes
+    )
+
+
+def _sum_new(losses: Tensor, skip: np.ndarray) -> float:
+    """Add up each row's losses (B, T) from position `skip` (B,) on, in double precision."""
+    columns = torch.arange(losses.shape[1])
+    new = columns >= torch.from_numpy(skip)[:, None]  # (B, T)
+    return losses.cpu().double()[new].sum().item()

@@ -1,0 +1,1 @@
+"""The exercises of each notebook: question, hints, reference answer and a check that explains."""

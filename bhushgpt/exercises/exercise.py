@@ -1,0 +1,180 @@
+"""Exercises that answer back: right, not yet and why, or not attempted.
+
+Lesson: notebook 00.
+"""
+
+import inspect
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+
+from bhushgpt.exercises.attempts import Attempt, NotAttempted, Stopped, given, kind
+
+Status = Literal["right", "not yet", "not attempted"]
+LEADS: dict[Status, str] = {
+    "right": "Right",
+    "not yet": "Not yet",
+    "not attempted": "Not attempted yet",
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came out of a check: its status and the sentence that explains it."""
+
+    status: Status
+    message: str
+
+    def __str__(self) -> str:
+        return f"{LEADS[self.status]}: {self.message}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What every exercise has: a question, hints, and the memory of how many were shown.
+
+    Use `Exercise` for an answer that is a function or class, `ValueExercise` for any other.
+    """
+
+    name: str
+    """The variable's own name, for the texts that tell what to type."""
+    question: str
+    """The task in one sentence."""
+    hints: tuple[str, ...]
+    """From a nudge to nearly the answer."""
+    praise: str = "all checks passed."
+    """What a right answer has shown."""
+    _shown: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def check(self, answer: object) -> None:
+        """Print one line: `Right`, `Not yet` and the mistake, or `Not attempted yet`."""
+        print(self.judge(answer))
+
+    def judge(self, answer: object) -> Outcome:
+        """Return what `check` prints. The global random numbers of torch are left untouched."""
+        try:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                mistake = self._mistake(given(answer))
+        except NotAttempted:
+            return Outcome("not attempted", f"{self.question} ({self.name}.hint() helps.)")
+        return Outcome("not yet", mistake) if mistake else Outcome("right", self.praise)
+
+    def hint(self) -> None:
+        """Print the next hint; after the last one they start again."""
+        number = len(self._shown) % len(self.hints)
+        self._shown.append(self.hints[number])
+        print(f"Hint {number + 1} of {len(self.hints)}: {self.hints[number]}")
+
+    def solution(self) -> None:
+        """Print an answer that passes."""
+        raise NotImplementedError
+
+    def _mistake(self, answer: Any) -> str | None:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exercise(Question):
+    """An exercise whose answer is a function or a class.
+
+    `checks(answer)` calls the answer and returns None when it is right, or the sentence that
+    names the mistake. An answer that stops with an error, returns nothing, or returns another
+    type than the reference is told so in a sentence; the checks need not expect it.
+
+    Lesson: notebook 00.
+
+    >>> def doubled(x): return 2 * x
+    >>> def checks(answer): return None if answer(3) == 6 else f"twice 3 is 6, not {answer(3)}."
+    >>> double = Exercise(name="double", question="Return twice the number.",
+    ...                   hints=("Use *.",), reference=doubled, checks=checks)
+    >>> double.check(lambda x: 2 * x)
+    Right: all checks passed.
+    >>> double.check(lambda x: x**2)
+    Not yet: twice 3 is 6, not 9.
+    >>> double.check(lambda x: ...)
+    Not attempted yet: Return twice the number. (double.hint() helps.)
+    >>> double.check(lambda x: x / (x - 3))
+    Not yet: your code stopped with ZeroDivisionError: division by zero (line 1 of your cell).
+    """
+
+    reference: Callable[..., Any]
+    checks: Callable[[Callable[..., Any]], str | None]
+
+    def solution(self) -> None:
+        """Print the source of the reference."""
+        print(textwrap.dedent(inspect.getsource(self.reference)).rstrip())
+
+    def _mistake(self, answer: Any) -> str | None:
+        if not callable(answer):
+            wanted = "class" if inspect.isclass(self.reference) else "function"
+            return f"give check() your {wanted} itself, without brackets; {kind(answer)} came."
+        attempt = Attempt(answer)
+        try:
+            return self.checks(attempt)
+        except Stopped as sentence:
+            return str(sentence)
+        except NotAttempted:
+            raise
+        except Exception as error:
+            # The check stumbled over what came back, or a method of a class answer raised.
+            verdict = attempt.verdict(error)
+            if isinstance(verdict, NotAttempted):
+                raise verdict from None
+            return attempt.unlike(self.reference) or str(verdict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValueExercise(Question):
+    """An exercise whose answer is a number, a text, a list or a choice.
+
+    `checks(answer)` returns None when it is right, or the sentence that names the mistake.
+
+    Lesson: notebook 00.
+
+    >>> sides = ValueExercise(name="sides", question="How many sides has a die?", hints=("Count.",),
+    ...     reference=6, checks=lambda answer: None if answer == 6 else "it is a cube.")
+    >>> sides.check(6)
+    Right: all checks passed.
+    >>> sides.check(4)
+    Not yet: it is a cube.
+    >>> sides.check(...)
+    Not attempted yet: How many sides has a die? (sides.hint() helps.)
+    """
+
+    reference: Any
+    checks: Callable[[Any], str | None]
+    why: str = ""
+    """The reason, printed with the solution."""
+
+    def solution(self) -> None:
+        """Print the answer and the reason."""
+        print(f"{self.reference!r}. {self.why}".rstrip(". ") + ".")
+
+    def _mistake(self, answer: Any) -> str | None:
+        try:
+            return self.checks(answer)
+        except Exception:
+            return f"{kind(self.reference)} is expected, but {kind(answer)} came: {answer!r}."
+
+
+def choices(right: str, wrong: dict[str, str]) -> Callable[[Any], str | None]:
+    """Return the checks of a multiple choice: each wrong letter has its own explanation.
+
+    Lesson: notebook 00.
+
+    >>> checks = choices("b", {"a": "that is the input."})
+    >>> checks("b"), checks("a"), checks("z")
+    (None, 'that is the input.', "choose one of 'a', 'b', not 'z'.")
+    """
+
+    def checks(answer: Any) -> str | None:
+        options = ", ".join(repr(letter) for letter in sorted({right, *wrong}))
+        letter = answer.strip().lower() if isinstance(answer, str) else answer
+        unknown = f"choose one of {options}, not {answer!r}."
+        return None if letter == right else wrong.get(letter, unknown)
+
+    return checks

@@ -1,0 +1,200 @@
+"""Pictures that everybody can read: one style, alt text on every figure, numbers in cells.
+
+Lesson: notebook 00.
+"""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bhushgpt.errors import UserError
+
+# Chosen to stay apart for colour-blind readers (Okabe and Ito, "Color Universal Design", 2008);
+# the two palest of their eight are left out because they vanish on white paper.
+COLORS: dict[str, str] = {
+    "blue": "#0072b2",
+    "orange": "#d55e00",
+    "green": "#009e73",
+    "pink": "#cc79a7",
+    "amber": "#e69f00",
+    "grey": "#6b6b6b",
+}
+
+# Pixels are drawn at twice the size they are shown at, so that text is sharp on dense screens.
+DOTS_PER_INCH = 176
+EYE = np.array([0.299, 0.587, 0.114])  # how bright red, green and blue look to us (BT.601)
+NO_NUMBER = "#e3e3e3"  # background of cells that hold -inf or nan
+
+STYLE: Any = {
+    "figure.figsize": (7.0, 3.6),
+    "figure.constrained_layout.use": True,
+    "axes.prop_cycle": cycler(color=list(COLORS.values())),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.titlesize": 12,
+    "axes.titlelocation": "left",
+    "grid.color": "#e6e6e6",
+    "lines.linewidth": 2.0,
+    "font.size": 10.5,
+    "ytick.alignment": "center",
+    "legend.frameon": False,
+}
+
+
+def apply_style() -> None:
+    """Give all figures drawn from now on the course's look; call it once, at the top.
+
+    Lesson: notebook 00.
+
+    >>> apply_style()
+    >>> plt.rcParams["axes.prop_cycle"].by_key()["color"][0]
+    '#0072b2'
+    """
+    plt.rcParams.update(STYLE)
+
+
+def png_bytes(fig: Figure) -> bytes:
+    """Return the figure as a small PNG; the same drawing gives the same bytes.
+
+    Lesson: notebook 00.
+
+    >>> fig, _ = plt.subplots()
+    >>> png_bytes(fig)[1:4]
+    b'PNG'
+    >>> plt.close(fig)
+    """
+    from PIL import Image  # comes with matplotlib
+
+    full, out = io.BytesIO(), io.BytesIO()
+    fig.savefig(full, format="png", dpi=DOTS_PER_INCH, bbox_inches="tight", pad_inches=0.08)
+    picture = Image.open(full).convert("RGB")
+    # A palette without dithering: a third of the bytes, and flat areas stay flat.
+    small = picture.quantize(128, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    small.save(out, format="png", optimize=True)
+    return out.getvalue()
+
+
+def show(fig: Figure, alt: str) -> None:
+    """Display the figure with its description, print the description, and close the figure.
+
+    In a notebook the picture is a PNG whose output metadata holds `alt`. JupyterLab keeps it but
+    does not hand it to screen readers; the printed line serves them everywhere.
+
+    Args:
+        fig: The figure.
+        alt: Kind of plot, axes, ranges and message; an empty text is refused (`UserError`).
+
+    Lesson: notebook 00.
+
+    >>> fig, ax = plt.subplots()
+    >>> show(fig, alt="An empty plot, both axes from 0 to 1.")
+    Figure: An empty plot, both axes from 0 to 1.
+    """
+    if not (text := " ".join(alt.split())):
+        raise UserError(
+            "The figure has no description. Give show(fig, alt=...) a sentence: what kind of plot "
+            "it is, what the axes are, and what one should see in it."
+        )
+    if _in_notebook():
+        from IPython.display import Image, display
+
+        # `retina` shows the picture at half its pixels.
+        display(Image(png_bytes(fig), format="png", alt=text, retina=True))
+    print(f"Figure: {text}")
+    # An open figure would be shown a second time at the end of the cell.
+    plt.close(fig)
+
+
+def _in_notebook() -> bool:
+    try:
+        from IPython.core.getipython import get_ipython
+    except ImportError:
+        return False
+    return hasattr(get_ipython(), "kernel")
+
+
+def grid(
+    ax: Axes,
+    values: Any,
+    *,
+    title: str = "",
+    fmt: str | None = None,
+    row_labels: Sequence[str] | None = None,
+    column_labels: Sequence[str] | None = None,
+    cmap: str = "Blues",
+    limits: tuple[float | None, float | None] = (None, None),
+) -> None:
+    """Draw a small tensor as a table of coloured cells with its numbers in them.
+
+    Args:
+        ax: Where to draw.
+        values: One row or a table: tensor, array or nested lists. Cells of -inf or nan are grey.
+        title: Text above the table.
+        fmt: How to write a number, such as ".2f" (the default for fractions); "" writes none.
+        row_labels: One word for each row, such as the tokens that ask.
+        column_labels: One word for each column, such as the tokens that are looked at.
+        cmap: Name of a matplotlib colour map.
+        limits: The values of the first and the last colour; None: the smallest, the largest.
+
+    Raises:
+        UserError: If the values have more than two axes, or a list of labels has another length.
+
+    Lesson: notebook 00.
+
+    >>> fig, ax = plt.subplots()
+    >>> grid(ax, [[1.0, 0.0], [0.5, 0.5]], row_labels=["I", "am"], column_labels=["I", "am"])
+    >>> [text.get_text() for text in ax.texts]
+    ['1.00', '0.00', '0.50', '0.50']
+    >>> plt.close(fig)
+    """
+    table = _as_table(values)
+    rows, columns = table.shape
+    whole = table.dtype.kind in "biu"
+    finite = np.ma.masked_invalid(table.astype(float))
+    colours = plt.get_cmap(cmap).with_extremes(bad=NO_NUMBER)
+    mesh = ax.pcolormesh(finite, cmap=colours, vmin=limits[0], vmax=limits[1], edgecolors="white")
+    pattern = fmt if fmt is not None else ("d" if whole else ".2f")
+    for row, column in np.ndindex(rows, columns):
+        if pattern:
+            brightness = mesh.to_rgba(finite[row, column : column + 1])[0, :3] @ EYE
+            ink = "white" if brightness < 0.5 else "black"
+            word = format((int if whole else float)(table[row, column]), pattern)
+            ax.text(column + 0.5, row + 0.5, word, ha="center", va="center", color=ink)
+    ax.set(xlim=(0, columns), ylim=(rows, 0), aspect="equal", title=title)
+    ax.set_yticks(*_ticks("rows", rows, row_labels))
+    ax.set_xticks(*_ticks("columns", columns, column_labels))
+    ax.tick_params(length=0, top=False, labeltop=True, labelbottom=False)
+    ax.grid(False)
+    ax.spines[:].set_visible(False)
+
+
+def _as_table(values: Any) -> np.ndarray:
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu()
+        # numpy has no bfloat16, so floating tensors go through float32.
+        values = values.float() if values.is_floating_point() else values
+    table = np.asarray(values)
+    if table.ndim > 2:
+        raise UserError(
+            f"A grid shows one row or a table, but these values have the shape {table.shape}. "
+            "Pick one table, for example values[0]."
+        )
+    return np.atleast_2d(table)
+
+
+def _ticks(side: str, count: int, labels: Sequence[str] | None) -> tuple[list[float], list[str]]:
+    """Return the places and words of the labels: one at the middle of each cell, or none."""
+    if labels is None:
+        return [], []
+    if len(labels) != count:
+        raise UserError(f"The grid has {count} {side}, but {len(labels)} labels came for them.")
+    return [index + 0.5 for index in range(count)], list(labels)

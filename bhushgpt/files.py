@@ -1,0 +1,63 @@
+"""Files that are whole: told apart by a fingerprint, written in one step.
+
+Lesson: notebook 03.
+"""
+
+import hashlib
+import lzma
+import os
+import tempfile
+from pathlib import Path
+
+from bhushgpt.errors import UserError
+
+
+def sha256(data: bytes) -> str:
+    """Return the SHA-256 fingerprint of the bytes, 64 hexadecimal digits.
+
+    Example:
+        >>> sha256(b"Holmes")[:8]
+        '0fbbc4a4'
+
+    Lesson: notebook 03.
+    """
+    return hashlib.sha256(data).hexdigest()
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write the file in one step: whoever looks sees the old file, or the whole new one.
+
+    The bytes go to a second file in the same folder, which then takes the name. Folders that are
+    missing are made.
+
+    Lesson: notebook 03.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)  # mkstemp keeps its files from everybody else
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def read_file(path: Path) -> bytes:
+    """Return the file's bytes, unpacked if its name ends in `.xz`.
+
+    Raises:
+        UserError: If the file cannot be read, or an `.xz` file is damaged.
+
+    Lesson: notebook 03.
+    """
+    try:
+        data = path.read_bytes()
+        return lzma.decompress(data) if path.suffix == ".xz" else data
+    except OSError as error:
+        raise UserError(f"{path.name} cannot be read: {error.strerror or error}.") from None
+    except lzma.LZMAError as error:
+        raise UserError(f"{path.name} is a damaged .xz file ({error}). Get it again.") from None

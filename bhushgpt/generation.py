@@ -1,0 +1,131 @@
+"""Continuing a text, one token at a time, with a say in how daring it is.
+
+Letters: B batch, T time, V vocabulary.
+
+Lesson: notebook 09.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bhushgpt.errors import UserError
+from bhushgpt.eval_mode import eval_mode
+from bhushgpt.language_model import LanguageModel
+from bhushgpt.sampling import draw
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How the next token is chosen from the model's scores."""
+
+    temperature: float = 1.0
+    """Below 1 plays safe, above 1 takes risks; 0 always takes the likeliest token (greedy)."""
+    top_k: int | None = None
+    """Draw among this many likeliest tokens only."""
+    top_p: float | None = None
+    """Draw among the fewest likeliest tokens that together have this probability."""
+    seed: int = 0
+    """The same seed gives the same text."""
+
+    def __post_init__(self) -> None:
+        wrong = []
+        if not (math.isfinite(self.temperature) and self.temperature >= 0):
+            wrong.append(
+                f"temperature is {self.temperature}: 0 is greedy, 0.8 is usual, below 0 means "
+                "nothing"
+            )
+        if self.top_k is not None and self.top_k < 1:
+            wrong.append(f"top_k is {self.top_k}: at least 1 token must stay")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            wrong.append(f"top_p is {self.top_p}: it is a share, above 0 and at most 1")
+        if wrong:
+            raise UserError("These sampling settings cannot be used: " + "; ".join(wrong) + ".")
+
+
+def keep_top_k(logits: Tensor, k: int) -> Tensor:
+    """Return logits (B, V) with all but the k highest of each row at -infinity.
+
+    Exactly k stay, ties or not; a k above V keeps all.
+
+    >>> keep_top_k(torch.tensor([[1.0, 3.0, 2.0]]), 2)
+    tensor([[-inf, 3., 2.]])
+    """
+    values, ids = logits.topk(min(k, logits.shape[-1]), dim=-1)  # 2 x (B, _)
+    return torch.full_like(logits, -torch.inf).scatter(-1, ids, values)
+
+
+def keep_top_p(logits: Tensor, p: float) -> Tensor:
+    """Return logits (B, V) with all but the smallest set of probability >= p at -infinity.
+
+    The likeliest token always stays. Source: Holtzman et al., arXiv 1904.09751.
+
+    >>> keep_top_p(torch.tensor([[0.5, 0.3, 0.2]]).log(), 0.6).isfinite()
+    tensor([[ True,  True, False]])
+    """
+    values, ids = logits.sort(dim=-1, descending=True)  # 2 x (B, V)
+    probabilities = values.float().softmax(dim=-1)  # (B, V)
+    before = probabilities.cumsum(dim=-1) - probabilities  # (B, V)
+    # A token stays if what stands before it has not reached p yet; nothing stands before the first.
+    values = values.masked_fill(before >= p, -torch.inf)  # (B, V)
+    return torch.full_like(logits, -torch.inf).scatter(-1, ids, values)
+
+
+def next_ids(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> Tensor:
+    """Choose one token a row: (B, 1) for logits (B, V).
+
+    Raises:
+        UserError: If the logits hold something that is not a number.
+    """
+    if logits.isnan().any():
+        raise UserError(
+            "The model's scores are not numbers (NaN), so no token can be chosen: its weights were "
+            "spoilt, usually by a diverged training run. Load an earlier checkpoint."
+        )
+    if sampling.temperature == 0:
+        return logits.argmax(dim=-1, keepdim=True)
+    logits = logits.float() / sampling.temperature  # (B, V)
+    if sampling.top_k is not None:
+        logits = keep_top_k(logits, sampling.top_k)  # (B, V)
+    if sampling.top_p is not None:
+        logits = keep_top_p(logits, sampling.top_p)  # (B, V)
+    return draw(logits, generator)
+
+
+def generate(
+    model: LanguageModel,
+    ids: Tensor,
+    n_tokens: int,
+    sampling: Sampling | None = None,
+) -> Iterator[Tensor]:
+    """Continue prompts token by token, as an iterator that the caller reads and stops.
+
+    Args:
+        model: Maps ids (B, T) to logits whose last position predicts the next token, and has a
+            `context_length`: a GPT, or the same behind a cache (notebook 09).
+        ids: (B, T) prompts, at least one token. They stay whole; the model sees the last
+            `context_length` tokens.
+        n_tokens: How many to draw at most.
+        sampling: Temperature, filters and seed.
+
+    Yields:
+        (B, 1) ids, one column at a time.
+
+    Raises:
+        UserError: If the prompt is empty.
+
+    Lesson: notebook 09.
+    """
+    if ids.shape[1] == 0:
+        raise UserError("The prompt has no token. Start from a newline: tokenizer.encode('\\n').")
+    sampling = sampling or Sampling()
+    generator = torch.Generator().manual_seed(sampling.seed)
+    for _ in range(n_tokens):
+        with eval_mode(model):
+            logits = model(ids[:, -model.context_length :])[:, -1]  # (B, V)
+        new = next_ids(logits, sampling, generator)  # (B, 1)
+        ids = torch.cat([ids, new], dim=1)
+        yield new

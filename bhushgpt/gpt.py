@@ -1,0 +1,146 @@
+"""GPT: token and position vectors, a stack of blocks, and a score for every possible next token.
+
+Letters: B batch, T time, C channels, V vocabulary.
+
+Lesson: notebook 08.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor, nn
+
+from bhushgpt.attention import CausalSelfAttention, Form
+from bhushgpt.errors import UserError
+from bhushgpt.language_model import LanguageModel
+from bhushgpt.positions import Rotary, learned_positions, sinusoidal_positions
+from bhushgpt.transformer import MLP, Block
+
+Position = Literal["learned", "sinusoidal", "rotary"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GPTConfig:
+    """The sizes of a GPT. With learned positions the layout is exactly GPT-2's."""
+
+    vocab_size: int
+    """V, how many different tokens there are."""
+    context_length: int = 64
+    """T, the most tokens the model looks at. Others call it block_size."""
+    n_layer: int = 4
+    """Blocks, one after the other."""
+    n_head: int = 4
+    """H, attention heads in a block."""
+    n_embd: int = 128
+    """C, the width of the stream."""
+    dropout: float = 0.0
+    """Share of activations zeroed while training."""
+    position: Position = "learned"
+    """How a token learns where it stands: learned, sinusoidal or rotary."""
+    attention: Form = "auto"
+    """How attention is computed: auto, explicit or fused; the result is the same."""
+
+    def __post_init__(self) -> None:
+        sizes = ("vocab_size", "context_length", "n_layer", "n_head", "n_embd")
+        wrong = [
+            f"{name} is {getattr(self, name)}, it must be a whole number of at least 1"
+            for name in sizes
+            if not (isinstance(getattr(self, name), int) and getattr(self, name) >= 1)
+        ]
+        if not wrong and self.n_embd % self.n_head:
+            wrong.append(f"n_embd {self.n_embd} is not a multiple of n_head {self.n_head}")
+        if not 0 <= self.dropout < 1:
+            wrong.append(f"dropout is {self.dropout}, it must be at least 0 and below 1")
+        if self.position not in ("learned", "sinusoidal", "rotary"):
+            wrong.append(f"position is {self.position!r}, there are learned, sinusoidal, rotary")
+        if self.attention not in ("auto", "explicit", "fused"):
+            wrong.append(f"attention is {self.attention!r}, there are auto, explicit, fused")
+        if wrong:
+            raise UserError("This GPT cannot be built: " + "; ".join(wrong) + ".")
+
+
+class GPT(LanguageModel):
+    """A decoder-only transformer: ids in, a score for every next token at every position out.
+
+    Args:
+        config: Sizes.
+
+    Attributes:
+        config: The same, for whoever saves the model.
+        context_length: T, the most tokens `forward` takes.
+
+    Lesson: notebook 08. Source: layout of GPT-2, Radford et al. 2019.
+
+    >>> import torch
+    >>> model = GPT(GPTConfig(vocab_size=7, context_length=5, n_layer=2, n_head=3, n_embd=12))
+    >>> model(torch.zeros(2, 5, dtype=torch.long)).shape
+    torch.Size([2, 5, 7])
+    """
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.context_length = config.context_length
+        self.tokens = nn.Embedding(config.vocab_size, config.n_embd)
+        self.positions = _positions(config)
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(_block(config) for _ in range(config.n_layer))
+        self.norm = nn.LayerNorm(config.n_embd)
+        self.head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+        # "Tied": the vector that stands for a token going in also scores it coming out.
+        self.head.weight = self.tokens.weight
+        self._initialise()
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Return logits (B, T, V) for ids (B, T).
+
+        Position t's logits are the scores for token t + 1 and depend on ids[:, : t + 1] alone.
+        """
+        x = self.tokens(ids)  # (B, T, C)
+        if self.positions is not None:
+            x = x + self.positions(ids.shape[1])  # (B, T, C)
+        x = self.dropout(x)
+        for block in self.blocks:
+            x = block(x)  # (B, T, C)
+        logits = self.head(self.norm(x))  # (B, T, V)
+        return logits
+
+    def parameter_count(self) -> int:
+        """Return how many numbers are trained; the tied embedding counts once."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def _initialise(self) -> None:
+        """Draw small weights, so that the first loss is near ln V: no token is favoured yet."""
+        for name, parameter in self.named_parameters():
+            if parameter.dim() == 1:
+                continue  # norms start as the identity, biases are set below
+            # Each of the 2 n_layer parts adds to the stream; scaled so, their sum stays as large
+            # as one of them.
+            into_stream = name.endswith("projection.weight")
+            scale = 0.02 / math.sqrt(2 * self.config.n_layer) if into_stream else 0.02
+            nn.init.normal_(parameter, std=scale)
+        for module in self.modules():
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def _positions(config: GPTConfig) -> nn.Module | None:
+    if config.position == "rotary":
+        return None  # the attention turns queries and keys instead
+    make = learned_positions if config.position == "learned" else sinusoidal_positions
+    return make(config.context_length, config.n_embd)
+
+
+def _block(config: GPTConfig) -> Block:
+    rotary = None
+    if config.position == "rotary":
+        rotary = Rotary(config.context_length, config.n_embd // config.n_head)
+    attention = CausalSelfAttention(
+        config.n_embd,
+        config.n_head,
+        dropout=config.dropout,
+        rotary=rotary,
+        form=config.attention,
+    )
+    return Block(config.n_embd, attention, MLP(config.n_embd, dropout=config.dropout))

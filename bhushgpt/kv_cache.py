@@ -1,0 +1,101 @@
+"""Not computing twice: keys and values of earlier tokens are kept between steps of generation.
+
+Letters: B batch, T time (new tokens), S time (all tokens seen), H heads, D head size,
+V vocabulary.
+
+Lesson: notebook 09.
+"""
+
+import torch
+from torch import Tensor
+
+from bhushgpt.attention import CausalSelfAttention
+from bhushgpt.language_model import LanguageModel
+from bhushgpt.positions import Positions
+
+
+class LayerCache:
+    """Keys and values of one attention layer, in memory set aside once.
+
+    Args:
+        capacity: The most tokens it holds.
+
+    Attributes:
+        length: How many tokens it holds now.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.length = 0
+        self._store: Tensor | None = None
+
+    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Store new keys and values, (B, H, T, D) each; return all so far, (B, H, S, D) each."""
+        if self._store is None or self._store.shape[1] != keys.shape[0]:
+            B, H, _, D = keys.shape
+            self._store = keys.new_empty(2, B, H, self.capacity, D)
+        end = self.length + keys.shape[2]
+        assert end <= self.capacity, "Cached starts again before the cache overflows"
+        self._store[0, :, :, self.length : end] = keys
+        self._store[1, :, :, self.length : end] = values
+        self.length = end
+        return self._store[0, :, :, :end], self._store[1, :, :, :end]
+
+
+class Cached(LanguageModel):
+    """A model that remembers: ids it was given the call before are not computed again.
+
+    Wraps a GPT without changing it: `generate(Cached(model), ...)` draws the same tokens as
+    `generate(model, ...)`. As long as each call's ids begin with the ids of the call before, only
+    the new ones go through the model. Once the text is longer than the context, the window slides,
+    every position changes and with it every key, and each call computes the whole window, exactly
+    as the plain model does.
+
+    Args:
+        model: A GPT.
+
+    Attributes:
+        context_length: The model's.
+
+    Lesson: notebook 09.
+    """
+
+    def __init__(self, model: LanguageModel) -> None:
+        super().__init__()
+        self.model = model
+        self.context_length = model.context_length
+        self._attentions = [m for m in model.modules() if isinstance(m, CausalSelfAttention)]
+        self._positions = [m for m in model.modules() if isinstance(m, Positions)]
+        self._seen: Tensor | None = None
+        self._layers: list[LayerCache] = []
+        self.train(model.training)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Return logits for the ids (B, T) that are new since the last call: (B, _, V).
+
+        The last position is always among them, so `logits[:, -1]` predicts the next token.
+        """
+        known = self._known(ids)
+        if known == 0:
+            self._layers = [LayerCache(self.context_length) for _ in self._attentions]
+        self._seen = None  # an interrupted call leaves layers of unequal length: start again then
+        try:
+            for attention, layer in zip(self._attentions, self._layers, strict=True):
+                attention.past = layer
+            for positions in self._positions:
+                positions.start = known
+            logits = self.model(ids[:, known:])  # (B, _, V)
+        finally:  # the wrapped model is left as it was found
+            for attention in self._attentions:
+                attention.past = None
+            for positions in self._positions:
+                positions.start = 0
+        self._seen = ids
+        return logits
+
+    def _known(self, ids: Tensor) -> int:
+        """Return how many leading ids the cache holds: all of the last call's, or none."""
+        seen = self._seen
+        if seen is None or seen.shape[0] != ids.shape[0] or seen.shape[1] >= ids.shape[1]:
+            return 0
+        return seen.shape[1] if torch.equal(ids[:, : seen.shape[1]], seen) else 0

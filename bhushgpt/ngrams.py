@@ -1,0 +1,109 @@
+"""Language models that only count: how often each token followed the last n - 1 tokens.
+
+They cost seconds and give the floor that a neural network has to get below. Smoothing after
+Witten and Bell (1991): a context that has been followed by many different tokens trusts its own
+counts less and the shorter context more.
+
+Letters: N number of predicted tokens, K number of different contexts, V vocabulary.
+
+Lesson: notebook 04.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """What one order has seen. Contexts are numbered 0..K-1 and found by binary search."""
+
+    pairs: np.ndarray
+    """Sorted codes `context * V + token` of all pairs seen."""
+    pair_counts: np.ndarray
+    """How often each pair was seen."""
+    totals: np.ndarray
+    """(K,) how often each context was seen, followed by anything."""
+    kinds: np.ndarray
+    """(K,) how many different tokens followed each context."""
+
+    def find(self, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return each code's place among the pairs, and whether it was seen at all."""
+        places = np.searchsorted(self.pairs, codes)  # (N,)
+        places = np.minimum(places, len(self.pairs) - 1)  # (N,)
+        return places, self.pairs[places] == codes
+
+
+class NGramCounter:
+    """Predicts the next token from counts of the last `order - 1` tokens, backing off smoothly.
+
+    With p_0 = 1/V and, for each longer context h seen c(h) times with t(h) different successors,
+
+        p_n(w | h) = (c(h w) + t(h) p_{n-1}(w | shorter h)) / (c(h) + t(h)).
+
+    Args:
+        order: n; 1 is the unigram, 2 the bigram.
+        vocab_size: V.
+
+    Lesson: notebook 04. Source: Witten and Bell, "The zero-frequency problem", 1991.
+
+    >>> counter = NGramCounter(order=2, vocab_size=2).fit(np.array([0, 1, 0, 1, 0, 1]))
+    >>> counter.probabilities([0]).round(3).tolist()
+    [0.125, 0.875]
+    >>> round(counter.loss(np.array([0, 1, 0, 1])), 3)
+    0.15
+    """
+
+    def __init__(self, order: int, vocab_size: int) -> None:
+        if order < 1:
+            raise ValueError(f"order is {order}: it starts at 1, the unigram.")
+        self.order = order
+        self.vocab_size = vocab_size
+        self._levels: list[_Counts] = []
+
+    def fit(self, tokens: np.ndarray) -> "NGramCounter":
+        """Count a text (one-dimensional token ids) at every order up to n; returns self."""
+        tokens = np.asarray(tokens, dtype=np.int64)
+        self._levels = []
+        contexts, n_contexts = np.zeros(len(tokens), dtype=np.int64), 1  # order 1: the empty one
+        for level in range(self.order):
+            # The first `level` tokens have no full context of this length.
+            codes = contexts * self.vocab_size + tokens[level:]
+            pairs, inverse, counts = np.unique(codes, return_inverse=True, return_counts=True)
+            owners = pairs // self.vocab_size
+            totals = np.bincount(owners, weights=counts, minlength=n_contexts)  # (K,)
+            kinds = np.bincount(owners, minlength=n_contexts)  # (K,)
+            self._levels.append(_Counts(pairs, counts, totals, kinds))
+            # A pair's number is the next order's context: codes stay small for any V and n.
+            contexts, n_contexts = inverse[:-1], len(pairs)
+        return self
+
+    def _token_probabilities(self, tokens: np.ndarray) -> np.ndarray:
+        """Return p(token | its past) for each token of a text: (N,)."""
+        tokens = np.asarray(tokens, dtype=np.int64)
+        probability = np.full(len(tokens), 1 / self.vocab_size)  # (N,)
+        contexts = np.zeros(len(tokens), dtype=np.int64)  # (N,)
+        found = np.ones(len(tokens), dtype=bool)  # (N,) was this context seen in training?
+        for level, counts in enumerate(self._levels):
+            totals, kinds = counts.totals[contexts], counts.kinds[contexts]
+            places, seen = counts.find(contexts * self.vocab_size + tokens[level:])
+            hits = np.where(seen & found, counts.pair_counts[places], 0)
+            shorter = probability[level:]
+            # A context that nothing ever followed says nothing: the shorter one's answer stands.
+            speaks = found & (totals > 0)
+            smoothed = (hits + kinds * shorter) / np.maximum(totals + kinds, 1)
+            probability[level:] = np.where(speaks, smoothed, shorter)
+            contexts, found = places[:-1], (seen & found)[:-1]
+        return probability
+
+    def loss(self, tokens: np.ndarray) -> float:
+        """Return the mean -ln p in nats over tokens[1:], the tokens that a model must predict."""
+        if len(tokens) < 2:
+            raise ValueError(f"{len(tokens)} tokens: at least two are needed to predict one.")
+        return float(-np.log(self._token_probabilities(tokens)[1:]).mean())
+
+    def probabilities(self, context: list[int]) -> np.ndarray:
+        """Return the distribution over the next token after `context`: (V,), sums to 1."""
+        past = np.asarray(context, dtype=np.int64)[-(self.order - 1) :] if self.order > 1 else []
+        texts = [np.append(past, token) for token in range(self.vocab_size)]
+        return np.array([self._token_probabilities(text)[-1] for text in texts])

@@ -1,0 +1,143 @@
+"""Whether a shape comment is true of a value.
+
+A letter has one meaning during a call: its first use in a comment gives it a size, and every later
+use must agree.
+
+Lesson: notebook 01.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from bhushgpt.shape_comments import LETTER, Claim
+
+
+class ShapeCommentError(AssertionError):
+    """A shape comment is not true; the message says where, what it claims and what is there."""
+
+
+class ShapeTable(dict[tuple[str, int], tuple[str, str, str]]):
+    """(file or cell, line) -> (code, comment, real shape), in order of first arrival.
+
+    >>> print(ShapeTable({("gpt.py", 7): ("x = f(y)", "(B, T)", "(2, 5)")}))
+    where     code      comment  shape
+    gpt.py:7  x = f(y)  (B, T)   (2, 5)
+
+    Lesson: notebook 01.
+    """
+
+    def __str__(self) -> str:
+        """Return the table as text, one row for each comment that was reached."""
+        rows = [("where", "code", "comment", "shape")]
+        rows += [(f"{name}:{line}", *row) for (name, line), row in self.items()]
+        widths = [max(len(row[column]) for row in rows) for column in range(4)]
+        padded = ["  ".join(map(str.ljust, row, widths)) for row in rows]
+        return "\n".join(line.rstrip() for line in padded)
+
+
+@dataclass
+class Letters:
+    """The sizes that the letters stand for during one call, and where each was learnt."""
+
+    sizes: dict[str, int] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
+
+    def bind(self, letter: str, size: int, origin: str) -> None:
+        """Let `letter` stand for `size` from here on."""
+        self.sizes[letter], self.origins[letter] = size, origin
+
+    def value(self, axis: str) -> int | None:
+        """Return the size that `axis` claims; None where a letter of it is still unknown.
+
+        >>> Letters({"C": 12}).value("3*C"), Letters().value("T+1")
+        (36, None)
+        """
+        if axis == "_" or not set(LETTER.findall(axis)) <= self.sizes.keys():
+            return None
+        # Safe: an axis holds only capital letters, integers and + - * //, see _AXIS.
+        return eval(axis, {"__builtins__": {}}, dict(self.sizes))
+
+    def explain(self, axis: str) -> str:
+        """Return `axis` with its value and where that value comes from."""
+        origins = [
+            f"{name} = {self.sizes[name]}, {self.origins[name]}"
+            for name in dict.fromkeys(LETTER.findall(axis))
+        ]
+        if not origins:
+            return f"the comment says {axis}"
+        return ("" if axis in self.sizes else f"{axis} = {self.value(axis)}: ") + "; ".join(origins)
+
+
+def shape_of(value: Any) -> tuple[int, ...]:
+    """Return the shape of a tensor, an array, a number or a list; of a shape, itself.
+
+    Raises:
+        TypeError: If the value has none.
+
+    >>> shape_of([[1, 2, 3], [4, 5, 6]]), shape_of(2.5), shape_of(torch.zeros(4, 1).shape)
+    ((2, 3), (), (4, 1))
+    """
+    if isinstance(value, torch.Size):
+        return tuple(value)
+    if hasattr(value, "shape"):
+        return tuple(value.shape)
+    if isinstance(value, int | float | list | tuple):
+        return np.shape(value)
+    raise TypeError(f"A value of type {type(value).__name__} has no shape.")
+
+
+def judge(claim: Claim, value: Any, letters: Letters, variables: Mapping[str, Any]) -> str:
+    """Compare a value with its claim; letters that are used for the first time are learnt.
+
+    Args:
+        claim: The comment.
+        value: What the line produced; a tuple or list where the claim counts or lists.
+        letters: Those of this call; changed here.
+        variables: The local ones: an integer that is named like a letter is that letter.
+
+    Returns:
+        An empty string, or what is wrong.
+
+    >>> from bhushgpt.shape_comments import read_comment
+    >>> judge(read_comment("(B, T)"), np.zeros((2, 5)), letters := Letters(), {})
+    ''
+    >>> judge(read_comment("(B, 2*T)"), np.zeros((2, 5)), letters, {})
+    'the value has (2, 5); axis 1 is 5, but 2*T = 10: T = 5, line 0'
+    """
+    for name in claim.letters & variables.keys():
+        if type(variables[name]) is int and letters.origins.get(name) != "given":
+            letters.bind(name, variables[name], "the variable")
+    if not claim.is_list:
+        return _compare(claim.shapes[0], value, letters, claim.line)
+    values = list(value)
+    wanted = letters.value(claim.count) if claim.count else len(claim.shapes)
+    if wanted is not None and wanted != len(values):
+        return f"there are {len(values)} values, not {wanted}"
+    shapes = claim.shapes * len(values) if claim.count else claim.shapes
+    wrong = [_compare(s, v, letters, claim.line) for s, v in zip(shapes, values, strict=True)]
+    return "; ".join(f"value {i}: {text}" for i, text in enumerate(wrong) if text)
+
+
+def _compare(axes: tuple[str, ...], value: Any, letters: Letters, line: int) -> str:
+    try:
+        real = shape_of(value)
+    except TypeError as error:
+        return str(error)
+    if "..." in axes:
+        dots, free = axes.index("..."), max(0, len(real) - len(axes) + 1)
+        axes = axes[:dots] + ("_",) * free + axes[dots + 1 :]
+    if len(axes) != len(real):
+        return f"the value has {real}: {len(real)} axes, not {len(axes)}"
+    for axis, size in zip(axes, real, strict=True):
+        if LETTER.fullmatch(axis) and axis not in letters.sizes:
+            letters.bind(axis, size, f"line {line}")
+    wrong = [
+        f"axis {i} is {size}, but {letters.explain(axis)}"
+        for i, (axis, size) in enumerate(zip(axes, real, strict=True))
+        if letters.value(axis) not in (None, size)
+    ]
+    return "; ".join([f"the value has {real}", *wrong]) if wrong else ""

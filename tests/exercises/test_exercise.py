@@ -1,0 +1,310 @@
+import pytest
+import torch
+from kill_table import assert_exercise
+from torch import nn
+
+from bhushgpt.exercises.attempts import given
+from bhushgpt.exercises.exercise import Exercise, ValueExercise, choices
+
+
+def halved(x):
+    return x / 2
+
+
+def checks_halved(answer):
+    x = torch.tensor([2.0, 4.0])
+    result = answer(x)
+    if torch.equal(result, torch.tensor([1.0, 2.0])):
+        return None
+    if torch.equal(result, x):
+        return "nothing was divided."
+    if torch.equal(result, 2 * x):
+        return "this doubles."
+    return "each number must be half of what came."
+
+
+halve = Exercise(
+    name="halve",
+    question="Return half of each number.",
+    hints=("What is the opposite of doubling?", "Divide by 2."),
+    reference=halved,
+    checks=checks_halved,
+)
+
+
+class Doubler(nn.Module):
+    def forward(self, x):
+        return 2 * x
+
+
+def checks_doubler(answer):
+    result = given(answer()(torch.ones(2)))
+    return None if torch.equal(result, torch.full((2,), 2.0)) else "ones must become twos."
+
+
+double = Exercise(
+    name="double",
+    question="Write the module that doubles.",
+    hints=("forward returns twice what came.",),
+    reference=Doubler,
+    checks=checks_doubler,
+)
+
+faces = ValueExercise(
+    name="faces",
+    question="How many faces has a die?",
+    hints=("Count them.",),
+    reference=6,
+    checks=lambda n: None if n == 6 else ("a cube has more." if n < 6 else "a cube has fewer."),
+    why="A die is a cube",
+)
+
+
+# Stubs, as learners leave them.
+
+
+def stub_dots(x): ...
+
+
+def stub_pass(x):
+    pass
+
+
+def stub_docstring(x):
+    """Return half of each number."""
+
+
+def stub_none(x):
+    return None
+
+
+def stub_raise(x):
+    raise NotImplementedError("your code here")
+
+
+def stub_place(x):
+    result = ...  # your code here
+    return result
+
+
+def stub_none_place(x):
+    result = None  # your code here
+    return result
+
+
+def stub_half_done(x):
+    total = ...  # your code here
+    return total / 2  # type: ignore
+
+
+class StubModule(nn.Module):
+    def forward(self, x): ...
+
+
+class StubModuleRaises(nn.Module):
+    def forward(self, x):
+        raise NotImplementedError
+
+
+STUBS = [
+    None,
+    ...,
+    stub_dots,
+    stub_pass,
+    stub_docstring,
+    stub_none,
+    stub_raise,
+    stub_place,
+    stub_none_place,
+    stub_half_done,
+    lambda x: ...,
+]
+
+
+@pytest.mark.parametrize("stub", STUBS)
+def test_a_stub_is_not_attempted(stub):
+    assert str(halve.judge(stub)) == (
+        "Not attempted yet: Return half of each number. (halve.hint() helps.)"
+    )
+
+
+@pytest.mark.parametrize("stub", [StubModule, StubModuleRaises])
+def test_a_class_whose_method_is_a_stub_is_not_attempted(stub):
+    assert double.judge(stub).status == "not attempted"
+
+
+# Wrong answers.
+
+
+def unchanged(x):
+    return x
+
+
+def doubled(x):
+    return 2 * x
+
+
+def no_return(x):
+    x.div(2)
+
+
+def crashes(x):
+    y = x.reshape(-1)
+    return y + torch.ones(3)
+
+
+def crashes_in_library(x):
+    return torch.softmax(x.long(), dim=-1)
+
+
+def unknown_name(x):
+    return y / 2  # type: ignore  # noqa: F821
+
+
+def no_argument():
+    return 1.0
+
+
+def gives_a_list(x):
+    return [1.0, 2.0]
+
+
+def gives_another_shape(x):
+    return torch.ones(3)
+
+
+def test_the_kill_table_of_a_function():
+    assert_exercise(
+        halve,
+        stub_dots,
+        {
+            unchanged: "nothing was divided",
+            doubled: "this doubles",
+            no_return: "gives nothing back. End it with `return`",
+            crashes: "stopped with RuntimeError",
+            crashes_in_library: "stopped with NotImplementedError",
+            unknown_name: "stopped with NameError: name 'y' is not defined",
+            no_argument: "takes 0 positional arguments but 1 was given",
+            gives_a_list: "gives back a list, but a Tensor of shape (2,) is expected",
+            (lambda x: x / 4): "each number must be half",
+            3: "give check() your function itself, without brackets; an int came",
+        },
+    )
+
+
+def test_an_error_is_placed_in_the_learners_own_line():
+    line = crashes.__code__.co_firstlineno + 2
+    message = halve.judge(crashes).message
+    assert message.endswith(f"(line {line} of your cell).")
+    assert len(message) < 300 and "Traceback" not in message
+    assert "line" not in halve.judge(no_argument).message
+
+
+def test_a_result_of_another_shape_is_named_when_the_check_stumbles_over_it():
+    def stumbles(answer):
+        return None if (answer(torch.ones(2)) + torch.ones(2)).sum() == 3.0 else "no."
+
+    exercise = Exercise(name="e", question="q", hints=("h",), reference=halved, checks=stumbles)
+    assert exercise.judge(halved).status == "right"
+    assert exercise.judge(gives_another_shape).message == (
+        "your function gives back a Tensor of shape (3,), but a Tensor of shape (2,) is expected."
+    )
+
+
+def test_a_class_answer_is_checked_and_its_errors_are_placed():
+    class Wrong(nn.Module):
+        def forward(self, x):
+            return x
+
+    class Crashes(nn.Module):
+        def forward(self, x):
+            return x @ torch.ones(3)
+
+    assert double.judge(Doubler).status == "right"
+    assert double.judge(Wrong).message == "ones must become twos."
+    line = Crashes.forward.__code__.co_firstlineno + 1
+    assert f"(line {line} of your cell)" in double.judge(Crashes).message
+    assert double.judge(5).message.startswith("give check() your class itself")
+
+
+def test_the_kill_table_of_a_value():
+    assert_exercise(faces, ..., {4: "has more", 8: "has fewer", "six": "an int is expected"})
+
+
+def test_the_kill_table_of_a_choice():
+    quiz = ValueExercise(
+        name="quiz",
+        question="Which letter?",
+        hints=("Not the first.",),
+        reference="b",
+        checks=choices("b", {"a": "too early.", "c": "too late."}),
+    )
+    assert_exercise(
+        quiz, ..., {"a": "too early", "C": "too late", "d": "one of 'a', 'b', 'c', not 'd'"}
+    )
+    assert quiz.judge(" B ").status == "right"
+
+
+def test_check_prints_exactly_one_line(capsys):
+    assert halve.check(halved) is None
+    assert halve.check(doubled) is None
+    assert capsys.readouterr().out == "Right: all checks passed.\nNot yet: this doubles.\n"
+
+
+def test_hints_walk_from_the_first_to_the_last_and_start_again(capsys):
+    exercise = Exercise(
+        name="e", question="q", hints=("one", "two"), reference=halved, checks=checks_halved
+    )
+    for _ in range(3):
+        exercise.hint()
+    assert capsys.readouterr().out == "Hint 1 of 2: one\nHint 2 of 2: two\nHint 1 of 2: one\n"
+
+
+def test_solution_prints_the_reference(capsys):
+    halve.solution()
+    faces.solution()
+    assert capsys.readouterr().out == "def halved(x):\n    return x / 2\n6. A die is a cube.\n"
+
+
+def test_a_check_leaves_the_random_numbers_alone_and_draws_the_same_ones_each_time():
+    drawn = []
+
+    def checks(answer):
+        drawn.append(torch.rand(1).item())
+        return None
+
+    exercise = Exercise(name="e", question="q", hints=("h",), reference=halved, checks=checks)
+    torch.manual_seed(7)
+    expected = torch.rand(1).item()
+    torch.manual_seed(7)
+    exercise.judge(halved)
+    exercise.judge(halved)
+    assert torch.rand(1).item() == expected
+    assert drawn[0] == drawn[1]
+
+
+def test_ctrl_c_in_the_learners_code_is_not_swallowed():
+    def interrupted(x):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        halve.judge(interrupted)
+
+
+# The kill table itself must be able to fail.
+
+
+@pytest.mark.parametrize(
+    ("stub", "wrong", "complaint"),
+    [
+        (halved, {unchanged: "nothing", doubled: "doubles", no_return: "return"}, "a stub is"),
+        (stub_dots, {unchanged: "nothing", doubled: "doubles"}, "only 2 wrong answers"),
+        (stub_dots, {unchanged: "nothing", doubled: "doubles", halved: "half"}, "halved passes"),
+        (stub_dots, {unchanged: "this", doubled: "doubles", no_return: "return"}, "unchanged is"),
+        (stub_dots, {unchanged: "no", doubled: "no", no_return: "return"}, "share a message"),
+        (stub_dots, {unchanged: "nothing", doubled: "doubles", no_return: "back"}, "no_return is"),
+    ],
+)
+def test_the_kill_table_fails_on(stub, wrong, complaint):
+    with pytest.raises(AssertionError, match=complaint):
+        assert_exercise(halve, stub, wrong)

@@ -1,0 +1,249 @@
+"""Every wrong answer of notebook 02 fails with a message of its own."""
+
+import time
+from statistics import fmean, median
+
+import pytest
+
+from bhushgpt.exercises.nb02_cpu_vs_cuda import (
+    BOTTLENECK_MISTAKES,
+    MLP_MISTAKES,
+    bottleneck,
+    fair_seconds,
+    mlp_flops,
+)
+
+
+def each(fn, clock, repeats, *, before=True, after=True):
+    seconds = []
+    for _ in range(repeats):
+        if before:
+            clock.synchronize()
+        start = clock.now()
+        fn()
+        if after:
+            clock.synchronize()
+        seconds.append(clock.now() - start)
+    return seconds
+
+
+def warm(fn, warmup):
+    for _ in range(warmup):
+        fn()
+
+
+def never_waits(fn, clock, repeats, warmup):
+    warm(fn, warmup)
+    return median(each(fn, clock, repeats, before=False, after=False))
+
+
+def waits_too_late(fn, clock, repeats, warmup):
+    warm(fn, warmup)
+    seconds = []
+    for _ in range(repeats):
+        clock.synchronize()
+        start = clock.now()
+        fn()
+        seconds.append(clock.now() - start)
+        clock.synchronize()
+    return median(seconds)
+
+
+def waits_only_after(fn, clock, repeats, warmup):
+    warm(fn, warmup)
+    return median(each(fn, clock, repeats, before=False))
+
+
+def never_warms_up(fn, clock, repeats, warmup):
+    return median(each(fn, clock, repeats))
+
+
+def warms_up_twice(fn, clock, repeats, warmup):
+    warm(fn, 2)
+    return median(each(fn, clock, repeats))
+
+
+def mean(fn, clock, repeats, warmup):
+    warm(fn, warmup)
+    return fmean(each(fn, clock, repeats))
+
+
+def smallest(fn, clock, repeats, warmup):
+    warm(fn, warmup)
+    return min(each(fn, clock, repeats))
+
+
+def largest(fn, clock, repeats, warmup):
+    warm(fn, warmup)
+    return max(each(fn, clock, repeats))
+
+
+def unsorted_middle(fn, clock, repeats, warmup):
+    warm(fn, warmup)
+    return each(fn, clock, repeats)[repeats // 2]
+
+
+def total(fn, clock, repeats, warmup):
+    warm(fn, warmup)
+    return sum(each(fn, clock, repeats))
+
+
+def one_reading_around_all(fn, clock, repeats, warmup):
+    warm(fn, warmup)
+    clock.synchronize()
+    start = clock.now()
+    for _ in range(repeats):
+        fn()
+    clock.synchronize()
+    return (clock.now() - start) / repeats
+
+
+def milliseconds(fn, clock, repeats, warmup):
+    warm(fn, warmup)
+    return 1000 * median(each(fn, clock, repeats))
+
+
+def backwards(fn, clock, repeats, warmup):
+    warm(fn, warmup)
+    return -median(each(fn, clock, repeats))
+
+
+def own_clock(fn, clock, repeats, warmup):
+    warm(fn, warmup)
+    start = time.perf_counter()
+    fn()
+    clock.synchronize()
+    return time.perf_counter() - start
+
+
+def always_one_more(fn, clock, repeats, warmup):
+    fn()
+    return never_warms_up(fn, clock, repeats, warmup)
+
+
+def adds_a_second(fn, clock, repeats, warmup):
+    return 1.0 + never_warms_up(fn, clock, repeats, warmup)
+
+
+TIMERS = [
+    (never_waits, "1 ms is the time to hand the work over"),
+    (waits_too_late, "only after the clock was read the second time"),
+    (waits_only_after, "50 s of somebody else's work"),
+    (never_warms_up, "you never warm up"),
+    (warms_up_twice, "runs once; yours ran it 3 times"),
+    (always_one_more, "runs once; yours ran it 2 times"),
+    (mean, "that is the mean"),
+    (smallest, "that is the smallest"),
+    (largest, "that is the largest"),
+    (unsorted_middle, "Sort before you take the middle"),
+    (total, "the sum of all repetitions"),
+    (one_reading_around_all, "once around all repetitions"),
+    (milliseconds, "these are milliseconds"),
+    (backwards, "the time is negative"),
+    (own_clock, "did not come from clock.now()"),
+    (adds_a_second, "one operation took 101 ms, yours says 1.1 s"),
+]
+
+MLPS = [
+    (lambda t, i, h, o: t * h * (i + o), "that is half"),
+    (lambda t, i, h, o: 2 * t * i * h, "the first layer alone"),
+    (lambda t, i, h, o: 2 * t * h * o, "the second layer alone"),
+    (lambda t, i, h, o: 2 * h * (i + o), "the work of one token"),
+    (lambda t, i, h, o: h * (i + o), "the number of weights"),
+    (lambda t, i, h, o: 6 * t * h * (i + o), "a whole training step"),
+    (lambda t, i, h, o: (2 * t * i * h) * (2 * t * h * o), "so add"),
+    (lambda t, i, h, o: 2 * t * i * o, "straight from inputs to outputs"),
+    (lambda t, i, h, o: 2 * t * h * (i + o) + t * (h + o), "for 7, 3, 5, 2 it is 350, yours"),
+]
+
+
+def longest(launch, transfer, arithmetic):
+    return sorted([(launch, "launch"), (transfer, "transfer"), (arithmetic, "arithmetic")])[-1][1]
+
+
+BOTTLENECKS = [
+    (
+        lambda n, m: longest(m.launch, 2 * n * n * 4 / m.link, 2 * n**3 / m.flops),
+        "the result has to come back",
+    ),
+    (
+        lambda n, m: longest(m.launch, 3 * n * n / m.link, 2 * n**3 / m.flops),
+        "a float32 number has 4 bytes",
+    ),
+    (
+        lambda n, m: longest(m.launch, 12 * n * n / m.link, n**3 / m.flops),
+        "comes with an addition",
+    ),
+    (
+        lambda n, m: longest(m.launch, 12 * n * n / m.link, 2 * n**2 / m.flops),
+        "not 2 * n**2",
+    ),
+    (
+        lambda n, m: longest(m.launch, 12 * n * n / m.bandwidth, 2 * n**3 / m.flops),
+        "the matrices come over machine.link",
+    ),
+    (
+        lambda n, m: "transfer" if 12 * n * n / m.link > 2 * n**3 / m.flops else "arithmetic",
+        "you left out machine.launch",
+    ),
+    (lambda n, m: longest(m.launch, 12 * n * n, 2 * n**3), "amounts, not times"),
+    (
+        lambda n, m: min(
+            (m.launch, "launch"),
+            (12 * n * n / m.link, "transfer"),
+            (2 * n**3 / m.flops, "arithmetic"),
+        )[1],
+        "that is the shortest",
+    ),
+    (lambda n, m: "arithmetic", "always say 'arithmetic'"),
+    (lambda n, m: "transfer", "always say 'transfer'"),
+    (lambda n, m: "compute", "for 4 it is launch, yours says compute"),
+]
+
+ALL = (fair_seconds, mlp_flops, bottleneck)
+WRONG = [
+    *((fair_seconds, *pair) for pair in TIMERS),
+    *((mlp_flops, *pair) for pair in MLPS),
+    *((bottleneck, *pair) for pair in BOTTLENECKS),
+]
+
+
+@pytest.mark.parametrize("exercise", ALL, ids=lambda exercise: exercise.name)
+def test_the_reference_is_right(exercise):
+    assert exercise.judge(exercise.reference).status == "right"
+
+
+@pytest.mark.parametrize("exercise", ALL, ids=lambda exercise: exercise.name)
+def test_the_stub_is_not_attempted(exercise):
+    assert exercise.judge(lambda *arguments: ...).status == "not attempted"
+
+
+@pytest.mark.parametrize(("exercise", "answer", "message"), WRONG)
+def test_a_wrong_answer_fails_with_its_own_message(exercise, answer, message):
+    outcome = exercise.judge(answer)
+    assert outcome.status == "not yet"
+    assert message in outcome.message
+
+
+@pytest.mark.parametrize("exercise", ALL, ids=lambda exercise: exercise.name)
+def test_no_two_wrong_answers_share_a_message(exercise):
+    messages = [exercise.judge(answer).message for other, answer, _ in WRONG if other is exercise]
+    assert len(set(messages)) == len(messages)
+
+
+def test_every_named_mistake_has_a_wrong_answer():
+    shown = {exercise.judge(answer).message for exercise, answer, _ in WRONG}
+    assert set(MLP_MISTAKES) | set(BOTTLENECK_MISTAKES) <= shown
+
+
+def test_one_wait_between_repetitions_is_enough():
+    def answer(fn, clock, repeats, warmup):
+        warm(fn, warmup)
+        clock.synchronize()
+        return median(each(fn, clock, repeats, before=False))
+
+    assert fair_seconds.judge(answer).status == "right"
+
+
+def test_equal_formulas_pass():
+    assert mlp_flops.judge(lambda t, i, h, o: 2 * t * h * (i + o)).status == "right"

@@ -1,0 +1,145 @@
+import base64
+import io
+
+import matplotlib.pyplot as plt
+import nbformat
+import numpy as np
+import pytest
+import torch
+from matplotlib.colors import to_rgba
+from nbclient import NotebookClient
+from nbconvert import HTMLExporter
+from PIL import Image
+
+from bhushgpt.errors import UserError
+from bhushgpt.figures import COLORS, DOTS_PER_INCH, NO_NUMBER, apply_style, grid, png_bytes, show
+
+
+@pytest.fixture
+def ax():
+    with plt.rc_context():
+        fig, axes = plt.subplots()
+        yield axes
+        plt.close(fig)
+
+
+def words(ax):
+    return [text.get_text() for text in ax.texts]
+
+
+def test_show_in_a_notebook_stores_the_alt_text_once_with_one_picture():
+    source = (
+        "import matplotlib.pyplot as plt\n"
+        "from bhushgpt.figures import apply_style, show\n"
+        "apply_style()\n"
+        "fig, ax = plt.subplots()\n"
+        "ax.plot([1, 2])\n"
+        'show(fig, alt="A line from 1\\n   to 2.")'
+    )
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    outputs = notebook.cells[0].outputs
+    pictures = [out for out in outputs if "image/png" in out.get("data", {})]
+    assert len(pictures) == 1  # an unclosed figure would appear a second time
+    assert pictures[0].metadata["image/png"]["alt"] == "A line from 1 to 2."
+    assert [o.text for o in outputs if o.output_type == "stream"] == [
+        "Figure: A line from 1 to 2.\n"
+    ]
+    size = Image.open(io.BytesIO(base64.b64decode(pictures[0].data["image/png"]))).size
+    assert pictures[0].metadata["image/png"]["width"] == size[0] // 2  # sharp on dense screens
+    page, _ = HTMLExporter(template_name="classic").from_notebook_node(notebook)
+    assert 'alt="A line from 1 to 2."' in page
+
+
+def test_show_outside_a_notebook_prints_the_description_and_closes(capsys):
+    fig, _ = plt.subplots()
+    show(fig, alt="Nothing to see.")
+    assert capsys.readouterr().out == "Figure: Nothing to see.\n"
+    assert not plt.fignum_exists(fig.number)
+
+
+@pytest.mark.parametrize("alt", ["", "  \n "])
+def test_a_figure_without_a_description_is_refused(alt):
+    fig, _ = plt.subplots()
+    with pytest.raises(UserError, match=r"no description.*sentence"):
+        show(fig, alt=alt)
+    plt.close(fig)
+
+
+def test_the_same_drawing_gives_the_same_small_png():
+    def drawn():
+        with plt.rc_context():
+            apply_style()
+            fig, ax = plt.subplots()
+            for index, name in enumerate(COLORS):
+                ax.plot(np.sin(np.arange(200) * (index + 1)), label=name)
+            ax.legend()
+            data = png_bytes(fig)
+            plt.close(fig)
+            return data
+
+    first = drawn()
+    assert first == drawn()
+    picture = Image.open(io.BytesIO(first))
+    assert picture.mode == "P" and picture.getpixel((0, 0)) == picture.getpixel((1, 1))
+    assert picture.convert("RGB").getpixel((0, 0)) == (255, 255, 255)  # white in dark themes too
+    assert picture.width < 8 * DOTS_PER_INCH
+
+
+def test_colours_differ_in_brightness_or_hue_and_stand_out_on_white():
+    # Contrast against white of at least 2 : 1 (relative luminance as in WCAG 2).
+    for colour in COLORS.values():
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+        assert 1.05 / (luminance + 0.05) > 2
+    assert len(set(COLORS.values())) == len(COLORS)
+
+
+def test_grid_writes_whole_numbers_as_they_are_and_fractions_with_two_decimals(ax):
+    grid(ax, torch.arange(4).view(2, 2))
+    grid(ax, [0.25, 1])
+    grid(ax, torch.tensor([True, False]))
+    assert words(ax) == ["0", "1", "2", "3", "0.25", "1.00", "1", "0"]
+
+
+def test_grid_takes_bfloat16_and_parameters(ax):
+    grid(ax, torch.nn.Parameter(torch.ones(1, 2, dtype=torch.bfloat16)), fmt=".1f")
+    assert words(ax) == ["1.0", "1.0"]
+
+
+def test_grid_shows_the_first_row_on_top_and_the_masked_cells_grey(ax):
+    grid(ax, [[1.0, float("-inf")], [2.0, 3.0]], row_labels=["a", "b"], column_labels=["x", "y"])
+    assert words(ax) == ["1.00", "-inf", "2.00", "3.00"]
+    bottom, top = ax.get_ylim()
+    assert bottom > top  # y grows downwards, as the rows of a tensor do
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b"]
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["x", "y"]
+    ax.figure.canvas.draw()
+    assert np.allclose(ax.collections[0].get_facecolor()[1], to_rgba(NO_NUMBER))
+
+
+def test_grid_writes_in_white_on_dark_cells(ax):
+    grid(ax, [[0.0, 1.0]])
+    assert [text.get_color() for text in ax.texts] == ["black", "white"]
+
+
+def test_grid_without_numbers_keeps_the_colours(ax):
+    grid(ax, torch.rand(3, 3), fmt="")
+    assert words(ax) == [] and len(ax.collections) == 1
+
+
+def test_grid_of_equal_or_masked_values_does_not_fail(ax):
+    grid(ax, [[1, 1]])
+    grid(ax, [[float("-inf")]])
+    ax.figure.canvas.draw()
+    assert words(ax) == ["1", "1", "-inf"]
+
+
+def test_grid_names_what_does_not_fit(ax):
+    with pytest.raises(UserError, match=r"shape \(2, 3, 4\).*values\[0\]"):
+        grid(ax, torch.zeros(2, 3, 4))
+    with pytest.raises(UserError, match="2 rows, but 1 labels"):
+        grid(ax, torch.zeros(2, 3), row_labels=["a"])
+    with pytest.raises(UserError, match="3 columns, but 1 labels"):
+        grid(ax, torch.zeros(2, 3), column_labels=["a"])

@@ -1,0 +1,111 @@
+"""Machine records: what is written can be read, what cannot be read is named."""
+
+import json
+
+import pytest
+
+from bhushgpt.errors import UserError
+from bhushgpt.folders import project_root
+from bhushgpt.machine_records import MachineRecord, load_records, record_machine
+from bhushgpt.roofline import Limits, matmul_flops
+
+
+def made_up() -> MachineRecord:
+    return MachineRecord(
+        label="A made-up machine, 2 cores",
+        measured_by="by hand",
+        machine={"date": "2026-01-31", "system": "", "cpu": {}, "device": {"kind": "cpu"}},
+        matmul_seconds={"float32": {16: (1.0, 2.0, 3.0), 32: (4.0, 4.0, 4.0)}},
+        bytes_per_second=10.0,
+        launch_seconds=0.5,
+        link_bytes_per_second=None,
+    )
+
+
+def written(tmp_path, **changes) -> str:
+    """Save the made-up record with other or (None) without some keys, and load the folder."""
+    path = made_up().save(tmp_path)
+    data = json.loads(path.read_text(encoding="utf-8")) | changes
+    data = {key: value for key, value in data.items() if value != "left out"}
+    path.write_text(json.dumps(data), encoding="utf-8")
+    with pytest.raises(UserError) as caught:
+        load_records(tmp_path)
+    return str(caught.value)
+
+
+def test_saved_equals_loaded(tmp_path):
+    path = made_up().save(tmp_path)
+    assert path.name == "matmul_a-made-up-machine-2-cores_cpu.json"
+    assert load_records(tmp_path) == [made_up()]
+
+
+def test_no_file_is_no_record(tmp_path):
+    (tmp_path / "bench_other.json").write_text("{}", encoding="utf-8")
+    assert load_records(tmp_path) == []
+
+
+def test_rates_come_from_the_median(tmp_path):
+    assert made_up().flops_per_second() == {
+        16: matmul_flops(16, 16, 16) / 2.0,
+        32: matmul_flops(32, 32, 32) / 4.0,
+    }
+    assert made_up().flops_per_second("bfloat16") == {}
+
+
+def test_limits_are_the_best_size_and_the_measured_rates():
+    best = matmul_flops(32, 32, 32) / 4.0
+    assert made_up().limits() == Limits(flops=best, bandwidth=10.0, launch=0.5, link=None)
+
+
+def test_limits_of_a_dtype_that_was_not_measured_are_refused():
+    with pytest.raises(UserError, match="not measured in bfloat16, only in float32"):
+        made_up().limits("bfloat16")
+
+
+def test_everything_that_is_wrong_is_named_at_once(tmp_path):
+    message = written(tmp_path, label="left out", launch_seconds="two", colour="blue")
+    assert "matmul_a-made-up-machine-2-cores_cpu.json is no machine record" in message
+    assert "label, launch_seconds, colour (unknown)" in message
+    assert "benchmarks/README.md" in message
+
+
+def test_a_card_that_tells_too_little_is_named(tmp_path):
+    assert "machine.date, machine.cpu" in written(tmp_path, machine={"system": "", "device": {}})
+
+
+@pytest.mark.parametrize(
+    "sweep", [{}, {"16": []}, {"16": [1.0]}, {"16": [1.0, -1.0]}, {"big": [1.0, 1.0]}, {"16": 1.0}]
+)
+def test_times_that_are_no_times_are_named(tmp_path, sweep):
+    message = written(tmp_path, matmul_seconds={"float32": sweep})
+    assert "matmul_seconds of float32" in message
+
+
+def test_text_that_is_no_json_is_named(tmp_path):
+    (tmp_path / "matmul_x_cpu.json").write_text("{", encoding="utf-8")
+    with pytest.raises(UserError, match=r"matmul_x_cpu.json is not JSON.*Measure it again"):
+        load_records(tmp_path)
+
+
+def test_a_list_is_no_record(tmp_path):
+    (tmp_path / "matmul_x_cpu.json").write_text("[]", encoding="utf-8")
+    with pytest.raises(UserError, match="everything"):
+        load_records(tmp_path)
+
+
+def test_a_measured_record_survives_the_file(tmp_path):
+    record = record_machine("cpu", label="Test machine", sizes=(8, 16))
+    record.save(tmp_path)
+    assert load_records(tmp_path) == [record]
+    assert record.device == "cpu"
+    assert record.link_bytes_per_second is None
+    assert set(record.matmul_seconds["float32"]) == {8, 16}
+    assert "label='Test machine'" in record.measured_by
+
+
+def test_the_recorded_machines_of_the_project_can_be_read():
+    records = load_records(project_root() / "benchmarks")
+    assert records, "benchmarks/ holds no matmul_*.json"
+    for record in records:
+        assert record.limits("float32").flops > 1e9
+        assert record.measured_by.startswith("python ")

@@ -1,0 +1,37 @@
+import pytest
+import torch
+
+from bhushgpt.errors import UserError
+from bhushgpt.scale import current_scale, pick
+
+
+@pytest.mark.parametrize("scale", ["smoke", "laptop", "gpu"])
+def test_the_variable_decides(monkeypatch, scale):
+    monkeypatch.setenv("BHUSHGPT_SCALE", scale)
+    assert current_scale() == scale
+    assert pick(smoke="smoke", laptop="laptop", gpu="gpu") == scale
+
+
+@pytest.mark.parametrize("empty", [True, False])
+@pytest.mark.parametrize(("cuda", "expected"), [(True, "gpu"), (False, "laptop")])
+def test_without_the_variable_the_machine_decides(monkeypatch, empty, cuda, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    if empty:
+        monkeypatch.setenv("BHUSHGPT_SCALE", "")
+    else:
+        monkeypatch.delenv("BHUSHGPT_SCALE", raising=False)
+    assert current_scale() == expected
+
+
+def test_another_word_is_refused_with_the_words_there_are(monkeypatch):
+    monkeypatch.setenv("BHUSHGPT_SCALE", "labtop")
+    with pytest.raises(UserError, match="'labtop'.*Did you mean 'laptop'.*gpu, laptop, smoke"):
+        current_scale()
+    with pytest.raises(UserError):
+        pick(smoke=1, laptop=2)
+
+
+def test_a_gpu_value_left_out_is_the_laptops(monkeypatch):
+    monkeypatch.setenv("BHUSHGPT_SCALE", "gpu")
+    assert pick(smoke=1, laptop=2) == 2
+    assert pick(smoke=1, laptop=2, gpu=0) == 0  # a value that is false is still a value
