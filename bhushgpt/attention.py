@@ -38,6 +38,8 @@ def causal_mask(n_queries: int, n_keys: int, device: torch.device | None = None)
     Returns:
         (T, S) float mask.
 
+    Lesson: notebook 06.
+
     >>> causal_mask(2, 3)
     tensor([[0., 0., -inf],
             [0., 0., 0.]])

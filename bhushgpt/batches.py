@@ -5,10 +5,13 @@ Letters: B batch, T time (positions of the context).
 Lesson: notebook 04. Memory-mapped files: notebook 13.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
+from bhushgpt.corpus import check_length, split_point
 from bhushgpt.errors import UserError
 
 
@@ -28,6 +31,8 @@ def split_tokens(
     Returns:
         The training tokens and the held-out tokens, as views without a copy.
 
+    Lesson: notebook 04.
+
     Raises:
         UserError: If a part is too short; the message says what was found and what is needed.
 
@@ -35,19 +40,9 @@ def split_tokens(
     >>> train.tolist(), test.tolist()
     ([0, 1, 2, 3, 4, 5, 6, 7], [8, 9])
     """
-    if not 0 < held_out < 1:
-        raise UserError(f"held_out is {held_out}: it is a share, between 0 and 1, such as 0.1.")
-    cut = len(tokens) - int(len(tokens) * held_out)
-    train, test = tokens[:cut], tokens[cut:]
-    need = context_length + 1
-    if len(train) < need or len(test) < need:
-        raise UserError(
-            f"The text has {len(tokens):,} tokens: {len(train):,} to train on and {len(test):,} "
-            f"held out. Each part needs at least {need:,} (context length {context_length:,} + 1). "
-            f"Take a text of at least {int(np.ceil(need / min(held_out, 1 - held_out))):,} tokens "
-            "or a shorter context."
-        )
-    return train, test
+    check_length(len(tokens), context_length, held_out)
+    cut = split_point(len(tokens), held_out)
+    return tokens[:cut], tokens[cut:]
 
 
 class Batches:
@@ -57,14 +52,15 @@ class Batches:
     it would have seen, evaluating in between changes nothing, and nothing need be stored.
 
     Args:
-        tokens: One-dimensional array of ids: numpy of any integer type, also a memory map.
+        tokens: One-dimensional ids: a list, a tensor or numpy of any integer type, also a memory
+            map, of which only the windows are ever read.
         batch_size: B, windows in a batch.
         context_length: T, tokens in a window.
-        seed: Another seed gives another order.
+        seed: Another seed (0 or more) gives other batches.
         device: Where the batch is wanted.
 
     Raises:
-        UserError: If the text is shorter than one window and its target.
+        UserError: If a size is too small, or the text is shorter than one window and its target.
 
     Lesson: notebook 04.
 
@@ -78,19 +74,30 @@ class Batches:
 
     def __init__(
         self,
-        tokens: np.ndarray,
+        tokens: np.ndarray | Tensor | Sequence[int],
         batch_size: int,
         context_length: int,
         seed: int = 1337,
         device: torch.device | str = "cpu",
     ) -> None:
+        wrong = [
+            f"{name} is {value}, it must be at least {least}"
+            for name, value, least in (
+                ("batch_size", batch_size, 1),
+                ("context_length", context_length, 1),
+                ("seed", seed, 0),
+            )
+            if value < least
+        ]
+        if wrong:
+            raise UserError("These batches cannot be made: " + "; ".join(wrong) + ".")
         if len(tokens) < context_length + 1:
             raise UserError(
                 f"The text has {len(tokens):,} tokens, but one example needs "
                 f"{context_length + 1:,}: context length {context_length:,} and one target. "
                 "Take a longer text or a shorter context."
             )
-        self.tokens = tokens
+        self.tokens = np.asarray(tokens)  # a view: a memory map stays on the disk
         self.batch_size = batch_size
         self.context_length = context_length
         self.seed = seed

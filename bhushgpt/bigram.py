@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from bhushgpt.errors import UserError
 from bhushgpt.language_model import LanguageModel
+from bhushgpt.ngrams import token_ids
 
 
 class CountedBigram:
@@ -27,7 +28,12 @@ class CountedBigram:
             ("add-alpha smoothing"); without it one new pair makes the loss infinite.
 
     Attributes:
-        probabilities: (V, V) tensor; row = last token, column = next token; rows sum to 1.
+        probabilities: (V, V) tensor; row = last token, column = next token; rows sum to 1. A row
+            that nothing was counted in is even.
+
+    Raises:
+        UserError: If alpha is negative, an id is outside the vocabulary, or `loss` gets fewer than
+            two tokens.
 
     Lesson: notebook 04.
 
@@ -37,21 +43,32 @@ class CountedBigram:
     """
 
     def __init__(self, tokens: np.ndarray, vocab_size: int, alpha: float = 0.01) -> None:
-        tokens = np.asarray(tokens, dtype=np.int64)
+        if not alpha >= 0:
+            raise UserError(f"alpha is {alpha}: it is added to counts, so it must be 0 or more.")
+        tokens = token_ids(tokens, vocab_size)
         pairs = tokens[:-1] * vocab_size + tokens[1:]
         table = np.bincount(pairs, minlength=vocab_size**2).reshape(vocab_size, vocab_size)
         counts = torch.from_numpy(table).double() + alpha  # (V, V)
+        # What tiny alphas tend to; 0 / 0 would be no number.
+        counts[counts.sum(dim=1) == 0] = 1.0
         self.probabilities = counts / counts.sum(dim=1, keepdim=True)  # (V, V)
 
     def loss(self, tokens: np.ndarray) -> float:
         """Return the mean -ln p in nats over tokens[1:]; infinite if a pair has probability 0."""
-        ids = torch.from_numpy(np.asarray(tokens, dtype=np.int64))
+        if len(tokens) < 2:
+            raise UserError(
+                f"The text has {len(tokens)} tokens; it needs at least 2 to predict one."
+            )
+        ids = torch.from_numpy(token_ids(tokens, len(self.probabilities)))
         return -self.probabilities[ids[:-1], ids[1:]].log().mean().item()
 
 
 @dataclass(frozen=True, kw_only=True)
 class BigramConfig:
-    """What a `Bigram` is made from."""
+    """What a `Bigram` is made from.
+
+    Lesson: notebook 04.
+    """
 
     vocab_size: int
     """V, how many different tokens there are."""

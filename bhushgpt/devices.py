@@ -17,8 +17,7 @@ from bhushgpt.processors import cpu_dtypes, cpu_name, usable_cores, usable_memor
 Kind = Literal["cpu", "cuda", "mps"]
 KINDS: tuple[Kind, ...] = ("cuda", "mps", "cpu")  # the faster first
 
-WHAT_IS_MISSING: dict[Kind, str] = {
-    "cpu": "",
+NOT_SEEN: dict[str, str] = {
     "cuda": (
         "this PyTorch sees no NVIDIA card. Use the device 'cpu', or install the CUDA build of "
         "PyTorch as notebook 00 shows."
@@ -78,12 +77,12 @@ def pick_device(name: str = "auto") -> torch.device:
     device(type='cpu')
     """
     if name == "auto":
-        return torch.device(next(kind for kind in KINDS if _present(kind)))
+        return torch.device(next(kind for kind in KINDS if _trouble(kind) is None))
     kind, _, number = name.partition(":")
     if kind not in KINDS or (":" in name and not number.isdecimal()):
         raise UserError(f"There is no device {name!r}. {nearest(name, ['auto', *KINDS])}")
-    if not _present(kind):
-        raise UserError(f"The device {name!r} is not available: {WHAT_IS_MISSING[kind]}")
+    if trouble := _trouble(kind):
+        raise UserError(f"The device {name!r} is not available: {trouble}")
     there = torch.cuda.device_count() if kind == "cuda" else 1
     if number and int(number) >= there:
         raise UserError(
@@ -159,7 +158,7 @@ def machine_card(date: str | None = None) -> dict[str, Any]:
     >>> card["date"], card["devices"][0]["kind"]
     ('2025-01-31', 'cpu')
     """
-    cards = [describe_device(kind) for kind in reversed(KINDS) if _present(kind)]
+    cards = [describe_device(kind) for kind in reversed(KINDS) if _trouble(kind) is None]
     return {
         "date": date or datetime.date.today().isoformat(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -180,10 +179,18 @@ def machine_card(date: str | None = None) -> dict[str, Any]:
     }
 
 
-def _present(kind: str) -> bool:
-    if kind == "cuda":
-        return torch.cuda.is_available()
-    return kind == "cpu" or torch.backends.mps.is_available()
+def _trouble(kind: str) -> str | None:
+    """Return why this kind of device cannot be used, or None."""
+    seen = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    if kind in seen and not seen[kind]():
+        return NOT_SEEN[kind]
+    try:
+        # A card that is too old for this build is seen, but fails at the first operation.
+        torch.ones(1, device=kind).add(1)
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        return f"PyTorch sees it but cannot compute on it ({reason}). Use the device 'cpu'."
+    return None
 
 
 def _native_dtypes(device: torch.device) -> tuple[str, ...]:

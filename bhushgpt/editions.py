@@ -34,6 +34,7 @@ class _Offer:
     source: Source
     read: Callable[[], bytes]
     fetched: bool = False
+    last_resort: bool = False
 
 
 def find_edition(entry: CorpusEntry) -> Edition:
@@ -48,26 +49,31 @@ def find_edition(entry: CorpusEntry) -> Edition:
     Lesson: notebook 03.
     """
     tried: list[str] = []
-    for offers in (_first_offers(entry), _last_resorts(entry)):
-        other_edition = None
-        for offer in offers:
-            try:
-                data = offer.read()
-                found = _judge(entry, offer, data, tried)
-            except UserError as error:
-                tried.append(f"{offer.label}: {error}".rstrip("."))
-                continue
-            if offer.fetched:
-                _keep(entry, offer.source, found, data)
-            if found.sha256 == entry.sha256:
-                return found
-            other_edition = other_edition or found
-        if other_edition:
-            return other_edition
-    raise UserError(_nowhere(entry, tried))
+    other_edition = None
+    for offer in _offers(entry):
+        if other_edition and offer.last_resort:
+            break
+        try:
+            data = offer.read()
+            text = offer.source.text(data, offer.label)
+            is_registered = sha256(text.encode()) == entry.sha256
+            if not is_registered:
+                offer.source.check_other_edition(data, text)
+        except UserError as error:
+            tried.append(f"{offer.label}: {error}".rstrip("."))
+            continue
+        if offer.fetched:
+            _keep(entry, offer.source, data, text)
+        if is_registered:
+            return Edition(offer.label, entry.sha256, text, _not_used(tried))
+        other_edition = other_edition or (offer.label, text)
+    if other_edition is None:
+        raise UserError(_nowhere(entry, tried))
+    label, text = other_edition
+    return Edition(label, sha256(text.encode()), text, _differs(entry, text, tried))
 
 
-def _first_offers(entry: CorpusEntry) -> Iterator[_Offer]:
+def _offers(entry: CorpusEntry) -> Iterator[_Offer]:
     own = os.environ.get("BHUSHGPT_DATA")
     plain = Source(files=(f"{entry.name}.txt",))
     for source in (plain, *entry.sources) if own else ():
@@ -80,33 +86,22 @@ def _first_offers(entry: CorpusEntry) -> Iterator[_Offer]:
     for source in entry.sources:
         if source.requirement:
             yield _Offer(source.address, source, source.fetch, fetched=True)
-
-
-def _last_resorts(entry: CorpusEntry) -> Iterator[_Offer]:
     for source in entry.sources:
         if source.url:
-            for stored in cache_folder().glob(_stored_name(source, "*")):
-                if stored.name == _stored_name(source, sha256(data := stored.read_bytes())):
-                    yield _Offer(f"{source.address} (from the cache)", source, lambda d=data: d)
-            yield _Offer(source.address, source, source.fetch, fetched=True)
+            yield from _web_offers(source)
 
 
-def _judge(entry: CorpusEntry, offer: _Offer, data: bytes, tried: list[str]) -> Edition:
-    text = offer.source.text(data, offer.label)
-    fingerprint = sha256(text.encode())
-    notice = f"Not used: {'; '.join(tried)}." if tried else ""
-    if fingerprint != entry.sha256:
-        offer.source.check_other_edition(data, text)
-        notice = (
-            f"This is another edition of {entry.title} ({len(text):,} characters; the course's "
-            f"has {entry.characters:,}), so your numbers will differ a little. {notice}".strip()
-        )
-    return Edition(offer.label, fingerprint, text, notice)
+def _web_offers(source: Source) -> Iterator[_Offer]:
+    for stored in cache_folder().glob(_stored_name(source, "*")):
+        if stored.name == _stored_name(source, sha256(stored.read_bytes())):
+            label = f"{source.address} (from the cache)"
+            yield _Offer(label, source, stored.read_bytes, last_resort=True)
+    yield _Offer(source.address, source, source.fetch, fetched=True, last_resort=True)
 
 
-def _keep(entry: CorpusEntry, source: Source, found: Edition, data: bytes) -> None:
-    if found.sha256 == entry.sha256:
-        write_atomically(cache_folder() / f"{entry.name}.txt", found.text.encode())
+def _keep(entry: CorpusEntry, source: Source, data: bytes, text: str) -> None:
+    if sha256(text.encode()) == entry.sha256:
+        write_atomically(cache_folder() / f"{entry.name}.txt", text.encode())
     else:
         # Another edition is kept as it came, with its fingerprint in the name to check it by.
         write_atomically(cache_folder() / _stored_name(source, sha256(data)), data)
@@ -114,6 +109,17 @@ def _keep(entry: CorpusEntry, source: Source, found: Edition, data: bytes) -> No
 
 def _stored_name(source: Source, fingerprint: str) -> str:
     return f"{Path(source.files[-1]).stem}.{fingerprint[:16]}.txt"
+
+
+def _not_used(tried: list[str]) -> str:
+    return f"Not used: {'; '.join(tried)}." if tried else ""
+
+
+def _differs(entry: CorpusEntry, text: str, tried: list[str]) -> str:
+    return (
+        f"This is another edition of {entry.title} ({len(text):,} characters; the course's has "
+        f"{entry.characters:,}), so your numbers will differ a little. {_not_used(tried)}".strip()
+    )
 
 
 def _nowhere(entry: CorpusEntry, tried: list[str]) -> str:

@@ -35,6 +35,7 @@ def nearest(name: str, options: Iterable[str]) -> str:
     'There are: sherlock.'
     """
     known = sorted(options)
-    close = get_close_matches(name, known, n=1)
-    question = f"Did you mean {close[0]!r}? " if close else ""
+    plain = {option.lower(): option for option in known}
+    close = get_close_matches(name.lower(), plain, n=1)
+    question = f"Did you mean {plain[close[0]]!r}? " if close else ""
     return f"{question}There are: {', '.join(known)}."

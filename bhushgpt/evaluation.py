@@ -20,7 +20,14 @@ from bhushgpt.losses import token_losses
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What `evaluate` measured."""
+    """What `evaluate` measured.
+
+    Lesson: notebook 05.
+
+    >>> coin = Evaluation(nats_per_token=math.log(2), tokens=8, text_bytes=4)
+    >>> round(coin.perplexity, 6), coin.bits_per_token, coin.bits_per_byte
+    (2.0, 1.0, 2.0)
+    """
 
     nats_per_token: float
     """Mean -ln p of each token given the tokens before it; the held-out loss."""
@@ -66,13 +73,15 @@ def evaluate(
     Args:
         model: Maps ids (B, T) to logits (B, T, V).
         tokens: One-dimensional ids of the whole held-out text.
-        context_length: T; the model's own `context_length` if left out.
+        context_length: T; the model's own `context_length` if left out. A text that is shorter
+            gets one window.
         stride: T // 2 if left out. T is fastest, 1 gives every token its full past.
         batch_size: B, windows at a time.
         text_bytes: UTF-8 bytes of tokens[1:], for bits per byte.
 
     Raises:
-        UserError: If there are fewer than two tokens, or the stride is not between 1 and T.
+        UserError: If there are fewer than two tokens, the context is below 1, or the stride is
+            not from 1 to T.
 
     Lesson: notebook 05.
 
@@ -84,11 +93,18 @@ def evaluate(
     """
     if len(tokens) < 2:
         raise UserError(f"The text to evaluate has {len(tokens)} tokens; it needs at least 2.")
-    length = min(context_length or model.context_length, len(tokens) - 1)
-    stride = max(1, length // 2) if stride is None else min(stride, length)
-    if stride < 1:
-        raise UserError(f"stride is {stride}: it must be from 1 to the context length {length}.")
-    device = next(model.parameters()).device
+    length = model.context_length if context_length is None else context_length
+    if length < 1:
+        raise UserError(f"context_length is {length}: it must be at least 1.")
+    stride = max(1, length // 2) if stride is None else stride
+    if not 1 <= stride <= length:
+        raise UserError(
+            f"stride is {stride}: it must be from 1 to the context length {length}, "
+            "or tokens would be left out."
+        )
+    length = min(length, len(tokens) - 1)
+    stride = min(stride, length)
+    device = next((weight.device for weight in model.parameters()), torch.device("cpu"))
     starts = np.append(np.arange(0, len(tokens) - 1 - length, stride), len(tokens) - 1 - length)
     # The window that starts at s predicts tokens s+1 .. s+T; up to here they were counted before.
     counted = np.append(0, starts[:-1] + length)

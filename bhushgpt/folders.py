@@ -16,6 +16,8 @@ def project_root() -> Path:
 
     A notebook may be started from any folder; with an editable installation the checkout is found
     from the package's own place.
+
+    Lesson: notebook 00.
     """
     checkout = Path(__file__).resolve().parent.parent
     return checkout if (checkout / "curriculum.toml").is_file() else Path.cwd()
@@ -54,11 +56,10 @@ def cache_folder() -> Path:
     Lesson: notebook 03.
     """
     named = os.environ.get("BHUSHGPT_CACHE")
-    checkout = project_root() / "datasets"
     if named:
         folder = Path(named).expanduser()
-    elif checkout.is_dir():
-        folder = checkout / "cache"
+    elif (project_root() / "curriculum.toml").is_file():
+        folder = project_root() / "datasets" / "cache"
     else:
         folder = Path(platformdirs.user_cache_dir("bhushgpt"))
     return _made(folder, "BHUSHGPT_CACHE")

@@ -20,7 +20,19 @@ from bhushgpt.sampling import draw
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How the next token is chosen from the model's scores."""
+    """How the next token is chosen from the model's scores.
+
+    The three are applied in this order: divide by the temperature, keep the top k, keep the top p
+    of what is left.
+
+    Raises:
+        UserError: If a setting means nothing; it names all that are wrong.
+
+    Lesson: notebook 09.
+
+    >>> Sampling(temperature=0.8, top_k=20).top_p is None
+    True
+    """
 
     temperature: float = 1.0
     """Below 1 plays safe, above 1 takes risks; 0 always takes the likeliest token (greedy)."""
@@ -38,8 +50,8 @@ class Sampling:
                 f"temperature is {self.temperature}: 0 is greedy, 0.8 is usual, below 0 means "
                 "nothing"
             )
-        if self.top_k is not None and self.top_k < 1:
-            wrong.append(f"top_k is {self.top_k}: at least 1 token must stay")
+        if self.top_k is not None and not (isinstance(self.top_k, int) and self.top_k >= 1):
+            wrong.append(f"top_k is {self.top_k}: it is a whole number, at least 1 token must stay")
         if self.top_p is not None and not 0 < self.top_p <= 1:
             wrong.append(f"top_p is {self.top_p}: it is a share, above 0 and at most 1")
         if wrong:
@@ -51,6 +63,8 @@ def keep_top_k(logits: Tensor, k: int) -> Tensor:
 
     Exactly k stay, ties or not; a k above V keeps all.
 
+    Lesson: notebook 09. Source: Fan et al., arXiv 1805.04833.
+
     >>> keep_top_k(torch.tensor([[1.0, 3.0, 2.0]]), 2)
     tensor([[-inf, 3., 2.]])
     """
@@ -61,13 +75,17 @@ def keep_top_k(logits: Tensor, k: int) -> Tensor:
 def keep_top_p(logits: Tensor, p: float) -> Tensor:
     """Return logits (B, V) with all but the smallest set of probability >= p at -infinity.
 
-    The likeliest token always stays. Source: Holtzman et al., arXiv 1904.09751.
+    The likeliest token always stays, and at p = 1 all do.
+
+    Lesson: notebook 09. Source: Holtzman et al., arXiv 1904.09751.
 
     >>> keep_top_p(torch.tensor([[0.5, 0.3, 0.2]]).log(), 0.6).isfinite()
     tensor([[ True,  True, False]])
     """
+    if p >= 1:  # rounding must not take the last of the tail
+        return logits
     values, ids = logits.sort(dim=-1, descending=True)  # 2 x (B, V)
-    probabilities = values.float().softmax(dim=-1)  # (B, V)
+    probabilities = values.double().softmax(dim=-1)  # (B, V)
     before = probabilities.cumsum(dim=-1) - probabilities  # (B, V)
     # A token stays if what stands before it has not reached p yet; nothing stands before the first.
     values = values.masked_fill(before >= p, -torch.inf)  # (B, V)
@@ -77,17 +95,28 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
 def next_ids(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> Tensor:
     """Choose one token a row: (B, 1) for logits (B, V).
 
+    A score of -infinity is allowed and says "never this one".
+
     Raises:
-        UserError: If the logits hold something that is not a number.
+        UserError: If a row holds something that is not a number, or leaves no token to choose.
+
+    Lesson: notebook 09.
+
+    >>> scores = torch.tensor([[0.0, 2.0, 1.0]])
+    >>> next_ids(scores, Sampling(temperature=0), torch.Generator())
+    tensor([[1]])
     """
-    if logits.isnan().any():
+    highest = logits.amax(dim=-1, keepdim=True)  # (B, 1) NaN if any score is
+    if not highest.isfinite().all():
+        value = highest[~highest.isfinite()][0].item()
         raise UserError(
-            "The model's scores are not numbers (NaN), so no token can be chosen: its weights were "
+            f"The model's highest score is {value}, so no token can be chosen: its weights were "
             "spoilt, usually by a diverged training run. Load an earlier checkpoint."
         )
     if sampling.temperature == 0:
         return logits.argmax(dim=-1, keepdim=True)
-    logits = logits.float() / sampling.temperature  # (B, V)
+    # From the highest down, so that a tiny temperature does not divide its way to infinity.
+    logits = (logits.float() - highest.float()) / sampling.temperature  # (B, V)
     if sampling.top_k is not None:
         logits = keep_top_k(logits, sampling.top_k)  # (B, V)
     if sampling.top_p is not None:
@@ -115,17 +144,35 @@ def generate(
         (B, 1) ids, one column at a time.
 
     Raises:
-        UserError: If the prompt is empty.
+        UserError: When the first token is asked for: if the prompt is empty or not (B, T), or
+            n_tokens is negative.
 
     Lesson: notebook 09.
+
+    >>> from bhushgpt.bigram import Bigram, BigramConfig
+    >>> steps = generate(Bigram(BigramConfig(vocab_size=5)), torch.tensor([[3]]), 4)
+    >>> [tuple(new.shape) for new in steps]
+    [(1, 1), (1, 1), (1, 1), (1, 1)]
     """
-    if ids.shape[1] == 0:
-        raise UserError("The prompt has no token. Start from a newline: tokenizer.encode('\\n').")
+    _check_request(ids, n_tokens)
     sampling = sampling or Sampling()
     generator = torch.Generator().manual_seed(sampling.seed)
     for _ in range(n_tokens):
+        # Inside the loop: while the caller holds the token, the model is as the caller left it.
         with eval_mode(model):
             logits = model(ids[:, -model.context_length :])[:, -1]  # (B, V)
         new = next_ids(logits, sampling, generator)  # (B, 1)
         ids = torch.cat([ids, new], dim=1)
         yield new
+
+
+def _check_request(ids: Tensor, n_tokens: int) -> None:
+    if ids.dim() != 2:
+        raise UserError(
+            f"The prompts have the shape {tuple(ids.shape)}, but (B, T) is needed: one row for "
+            "each prompt. One prompt is torch.tensor([tokenizer.encode(text)])."
+        )
+    if ids.shape[1] == 0:
+        raise UserError("The prompt has no token. Start from a newline: tokenizer.encode('\\n').")
+    if n_tokens < 0:
+        raise UserError(f"n_tokens is {n_tokens}: give 0 or more tokens to draw.")

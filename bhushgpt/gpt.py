@@ -22,7 +22,18 @@ Position = Literal["learned", "sinusoidal", "rotary"]
 
 @dataclass(frozen=True, kw_only=True)
 class GPTConfig:
-    """The sizes of a GPT. With learned positions the layout is exactly GPT-2's."""
+    """The sizes of a GPT. With learned positions the layout is exactly GPT-2's.
+
+    Raises:
+        UserError: If sizes cannot be built or do not fit together; it names all that is wrong.
+
+    Lesson: notebook 08.
+
+    >>> GPTConfig(vocab_size=79, n_head=3, dropout=1.0)
+    Traceback (most recent call last):
+    bhushgpt.errors.UserError: This GPT cannot be built: n_embd 128 is not a multiple of n_head 3; \
+dropout is 1.0, it must be at least 0 and below 1.
+    """
 
     vocab_size: int
     """V, how many different tokens there are."""
@@ -48,8 +59,8 @@ class GPTConfig:
             for name in sizes
             if not (isinstance(getattr(self, name), int) and getattr(self, name) >= 1)
         ]
-        if not wrong and self.n_embd % self.n_head:
-            wrong.append(f"n_embd {self.n_embd} is not a multiple of n_head {self.n_head}")
+        if not wrong:
+            wrong += self._misfits()
         if not 0 <= self.dropout < 1:
             wrong.append(f"dropout is {self.dropout}, it must be at least 0 and below 1")
         if self.position not in ("learned", "sinusoidal", "rotary"):
@@ -58,6 +69,17 @@ class GPTConfig:
             wrong.append(f"attention is {self.attention!r}, there are auto, explicit, fused")
         if wrong:
             raise UserError("This GPT cannot be built: " + "; ".join(wrong) + ".")
+
+    def _misfits(self) -> list[str]:
+        """Return what is wrong about sizes that are each allowed, but not together."""
+        if self.n_embd % self.n_head:
+            return [f"n_embd {self.n_embd} is not a multiple of n_head {self.n_head}"]
+        head_size = self.n_embd // self.n_head
+        if self.position == "rotary" and head_size % 2:
+            return [f"rotary positions turn pairs, but n_embd / n_head is {head_size}, not even"]
+        if self.position == "sinusoidal" and self.n_embd % 2:
+            return [f"sines and cosines come in pairs, but n_embd is {self.n_embd}, not even"]
+        return []
 
 
 class GPT(LanguageModel):
@@ -70,7 +92,11 @@ class GPT(LanguageModel):
         config: The same, for whoever saves the model.
         context_length: T, the most tokens `forward` takes.
 
-    Lesson: notebook 08. Source: layout of GPT-2, Radford et al. 2019.
+    Raises:
+        UserError: From `forward`, if it is given more tokens than it has positions.
+
+    Lesson: notebook 08. Source: layout of GPT-2, Radford et al., "Language models are unsupervised
+    multitask learners", 2019.
 
     >>> import torch
     >>> model = GPT(GPTConfig(vocab_size=7, context_length=5, n_layer=2, n_head=3, n_embd=12))
@@ -107,7 +133,11 @@ class GPT(LanguageModel):
         return logits
 
     def parameter_count(self) -> int:
-        """Return how many numbers are trained; the tied embedding counts once."""
+        """Return how many numbers are trained; the tied embedding counts once.
+
+        >>> GPT(GPTConfig(vocab_size=79)).parameter_count()  # the size of gpt-v1
+        811648
+        """
         return sum(parameter.numel() for parameter in self.parameters())
 
     def _initialise(self) -> None:

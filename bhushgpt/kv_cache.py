@@ -22,6 +22,14 @@ class LayerCache:
 
     Attributes:
         length: How many tokens it holds now.
+
+    Lesson: notebook 09.
+
+    >>> layer = LayerCache(capacity=8)
+    >>> keys, values = layer.append(torch.ones(1, 3, 5, 4), torch.ones(1, 3, 5, 4))
+    >>> keys, values = layer.append(torch.ones(1, 3, 1, 4), torch.ones(1, 3, 1, 4))
+    >>> keys.shape, layer.length
+    (torch.Size([1, 3, 6, 4]), 6)
     """
 
     def __init__(self, capacity: int) -> None:
@@ -31,7 +39,7 @@ class LayerCache:
 
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Store new keys and values, (B, H, T, D) each; return all so far, (B, H, S, D) each."""
-        if self._store is None or self._store.shape[1] != keys.shape[0]:
+        if self._store is None:
             B, H, _, D = keys.shape
             self._store = keys.new_empty(2, B, H, self.capacity, D)
         end = self.length + keys.shape[2]
@@ -51,6 +59,9 @@ class Cached(LanguageModel):
     every position changes and with it every key, and each call computes the whole window, exactly
     as the plain model does.
 
+    It is for generating: no gradient flows through it. After the model was trained further, make a
+    new one, since what is kept was computed by the weights as they were.
+
     Args:
         model: A GPT.
 
@@ -58,6 +69,12 @@ class Cached(LanguageModel):
         context_length: The model's.
 
     Lesson: notebook 09.
+
+    >>> from bhushgpt.gpt import GPT, GPTConfig
+    >>> cached = Cached(GPT(GPTConfig(vocab_size=7, context_length=5, n_head=3, n_embd=12)))
+    >>> ids = torch.tensor([[1, 2, 3, 4]])
+    >>> cached(ids[:, :3]).shape, cached(ids).shape  # the second call computes one position
+    (torch.Size([1, 3, 7]), torch.Size([1, 1, 7]))
     """
 
     def __init__(self, model: LanguageModel) -> None:
@@ -70,6 +87,7 @@ class Cached(LanguageModel):
         self._layers: list[LayerCache] = []
         self.train(model.training)
 
+    @torch.no_grad()
     def forward(self, ids: Tensor) -> Tensor:
         """Return logits for the ids (B, T) that are new since the last call: (B, _, V).
 

@@ -5,7 +5,6 @@ Lesson: notebook 02.
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -13,24 +12,19 @@ from typing import Any
 import torch
 
 from bhushgpt import roofline
-from bhushgpt.devices import machine_card
+from bhushgpt.devices import describe_device, machine_card
 from bhushgpt.errors import UserError
 from bhushgpt.timing import Timing
 
 DTYPES = ("float32", "bfloat16")
 CPU_SIZES = tuple(2**power for power in range(4, 12))  # 16 ... 2048
 GPU_SIZES = tuple(2**power for power in range(4, 14))  # 16 ... 8192
-
 COMMAND = (
     'python -c "from bhushgpt.machine_records import record_machine; '
     "record_machine('{device}', label='{label}').save('benchmarks')\""
 )
-KINDS: dict[Any, tuple[type, ...]] = {
-    str: (str,),
-    float: (int, float),
-    float | None: (int, float, type(None)),
-}
-CARD = ("date", "system", "cpu", "device")  # what a machine card must tell
+KINDS: dict[Any, Any] = {str: str, int: int, float: float, float | None: (float, type(None))}
+CARD = ("date", "system", "devices", "torch")  # the least that a machine card must tell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +38,12 @@ class MachineRecord:
 
     label: str
     """The machine's name for people, for example "2-core Xeon with AMX"."""
+
+    device: str
+    """cpu, cuda or mps."""
+
+    threads: int
+    """CPU threads that torch used."""
 
     measured_by: str
     """The command that measured it, to be run again."""
@@ -62,11 +62,6 @@ class MachineRecord:
 
     link_bytes_per_second: float | None
     """From the computer's memory to the device's; None where they are the same."""
-
-    @property
-    def device(self) -> str:
-        """The kind of the device: cpu, cuda or mps."""
-        return self.machine["device"]["kind"]
 
     @property
     def name(self) -> str:
@@ -88,8 +83,8 @@ class MachineRecord:
         """
         rates = self.flops_per_second(dtype)
         if not rates:
-            measured = ", ".join(self.matmul_seconds)
-            raise UserError(f"{self.name} was not measured in {dtype}, only in {measured}.")
+            there = ", ".join(self.matmul_seconds)
+            raise UserError(f"{self.name} was not measured in {dtype}, only in {there}.")
         return roofline.Limits(
             flops=max(rates.values()),
             bandwidth=self.bytes_per_second,
@@ -101,7 +96,10 @@ class MachineRecord:
         """Write the record as JSON into the folder, over an older one, and return its path."""
         slug = re.sub(r"[^a-z0-9]+", "-", self.label.lower()).strip("-")
         path = Path(folder) / f"matmul_{slug}_{self.device}.json"
-        path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        text = json.dumps(asdict(self), indent=1)
+        # One line for each list of numbers.
+        text = re.sub(r"\[[^][{}]*\]", lambda numbers: " ".join(numbers[0].split()), text)
+        path.write_text(text + "\n", encoding="utf-8")
         return path
 
 
@@ -114,7 +112,7 @@ def record_machine(
 ) -> MachineRecord:
     """Measure a device: matrix products by size and dtype, memory, launch and link.
 
-    Takes about ten seconds on two CPU cores. Dtypes that the device's hardware does not have are left out.
+    Dtypes that the hardware does not have are left out. About ten seconds on two CPU cores.
 
     Args:
         device: What to measure.
@@ -130,18 +128,15 @@ def record_machine(
     """
     kind = torch.device(device).type
     chosen = sizes or (CPU_SIZES if kind == "cpu" else GPU_SIZES)
-    # Through JSON, so that a record equals itself after it was saved and loaded.
-    card = json.loads(json.dumps(machine_card(device)))
+    native = [dtype for dtype in DTYPES if dtype in describe_device(device).dtypes]
     link = roofline.transfer_rate(device)
     return MachineRecord(
         label=label,
+        device=kind,
+        threads=torch.get_num_threads(),
         measured_by=measured_by or COMMAND.format(device=kind, label=label),
-        machine=card,
-        matmul_seconds={
-            dtype: _sweep(device, dtype, chosen)
-            for dtype in DTYPES
-            if dtype in card["device"]["dtypes"]
-        },
+        machine=machine_card(),
+        matmul_seconds={dtype: _sweep(device, dtype, chosen) for dtype in native},
         bytes_per_second=_digits(roofline.bandwidth_limit(device)),
         launch_seconds=_digits(roofline.launch_seconds(device)),
         link_bytes_per_second=None if link is None else _digits(link),
@@ -164,7 +159,7 @@ def _load(path: Path) -> MachineRecord:
         data = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{path.name} is not JSON: {error}. Measure it again.") from error
-    wrong = _wrong_fields(data) if isinstance(data, Mapping) else ["everything"]
+    wrong = _wrong_fields(data) if isinstance(data, dict) else ["everything"]
     if wrong:
         raise UserError(
             f"{path.name} is no machine record: missing or of the wrong kind: {', '.join(wrong)}. "
@@ -175,8 +170,8 @@ def _load(path: Path) -> MachineRecord:
     return MachineRecord(**{**data, "matmul_seconds": times})
 
 
-def _wrong_fields(data: Mapping[str, Any]) -> list[str]:
-    kinds = {field.name: KINDS.get(field.type, (dict,)) for field in fields(MachineRecord)}
+def _wrong_fields(data: dict[str, Any]) -> list[str]:
+    kinds = {field.name: KINDS.get(field.type, dict) for field in fields(MachineRecord)}
     wrong = [name for name, kind in kinds.items() if not isinstance(data.get(name, ...), kind)]
     wrong += [f"{name} (unknown)" for name in data if name not in kinds]
     if "machine" not in wrong:
@@ -191,9 +186,8 @@ def _wrong_fields(data: Mapping[str, Any]) -> list[str]:
 
 
 def _is_times(value: Any) -> bool:
-    """Tell whether a value from a file is at least two positive numbers."""
-    positive = isinstance(value, list) and all(isinstance(s, float) and s > 0 for s in value)
-    return positive and len(value) >= 2
+    numbers = isinstance(value, list) and all(isinstance(s, float) and s > 0 for s in value)
+    return numbers and len(value) >= 2  # one time has no spread
 
 
 def _sweep(device: torch.device | str, dtype: str, sizes: tuple[int, ...]) -> dict[int, tuple]:
@@ -203,5 +197,4 @@ def _sweep(device: torch.device | str, dtype: str, sizes: tuple[int, ...]) -> di
 
 
 def _digits(value: float) -> float:
-    """Keep four digits: more would pretend to a precision that no timing has."""
-    return float(f"{value:.4g}")
+    return float(f"{value:.4g}")  # more would pretend to a precision that no timing has

@@ -9,9 +9,35 @@ Letters: N number of predicted tokens, K number of different contexts, V vocabul
 Lesson: notebook 04.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from bhushgpt.errors import UserError
+
+
+def token_ids(tokens: np.ndarray | Sequence[int], vocab_size: int) -> np.ndarray:
+    """Return the ids as whole numbers of 64 bits, if all of them are in the vocabulary.
+
+    Counting tables are addressed by id; one that is too large would land in another token's row.
+
+    Raises:
+        UserError: If an id is negative or not below `vocab_size`.
+
+    Lesson: notebook 04.
+
+    >>> token_ids([0, 2], vocab_size=3)
+    array([0, 2])
+    """
+    ids = np.asarray(tokens, dtype=np.int64)  # (N,)
+    if len(ids) and not 0 <= ids.min() <= ids.max() < vocab_size:
+        bad = ids.min() if ids.min() < 0 else ids.max()
+        raise UserError(
+            f"The text holds the token id {bad}, but a vocabulary of {vocab_size} has the ids 0 to "
+            f"{vocab_size - 1}. Give the vocab_size of the tokenizer that made the ids."
+        )
+    return ids
 
 
 @dataclass(frozen=True)
@@ -45,6 +71,10 @@ class NGramCounter:
         order: n; 1 is the unigram, 2 the bigram.
         vocab_size: V.
 
+    Raises:
+        UserError: If the order is below 1, a text is too short or holds an id outside the
+            vocabulary, or something is asked before `fit`.
+
     Lesson: notebook 04. Source: Witten and Bell, "The zero-frequency problem", 1991.
 
     >>> counter = NGramCounter(order=2, vocab_size=2).fit(np.array([0, 1, 0, 1, 0, 1]))
@@ -56,14 +86,19 @@ class NGramCounter:
 
     def __init__(self, order: int, vocab_size: int) -> None:
         if order < 1:
-            raise ValueError(f"order is {order}: it starts at 1, the unigram.")
+            raise UserError(f"order is {order}: it starts at 1, the unigram. Take 2 for pairs.")
         self.order = order
         self.vocab_size = vocab_size
         self._levels: list[_Counts] = []
 
     def fit(self, tokens: np.ndarray) -> "NGramCounter":
         """Count a text (one-dimensional token ids) at every order up to n; returns self."""
-        tokens = np.asarray(tokens, dtype=np.int64)
+        tokens = token_ids(tokens, self.vocab_size)
+        if len(tokens) < self.order:
+            raise UserError(
+                f"The text has {len(tokens)} tokens, too few to count runs of {self.order}. "
+                "Take a longer text or a lower order."
+            )
         self._levels = []
         contexts, n_contexts = np.zeros(len(tokens), dtype=np.int64), 1  # order 1: the empty one
         for level in range(self.order):
@@ -80,7 +115,9 @@ class NGramCounter:
 
     def _token_probabilities(self, tokens: np.ndarray) -> np.ndarray:
         """Return p(token | its past) for each token of a text: (N,)."""
-        tokens = np.asarray(tokens, dtype=np.int64)
+        if not self._levels:
+            raise UserError("This counter has not counted anything yet. Call fit(tokens) first.")
+        tokens = token_ids(tokens, self.vocab_size)
         probability = np.full(len(tokens), 1 / self.vocab_size)  # (N,)
         contexts = np.zeros(len(tokens), dtype=np.int64)  # (N,)
         found = np.ones(len(tokens), dtype=bool)  # (N,) was this context seen in training?
@@ -99,11 +136,13 @@ class NGramCounter:
     def loss(self, tokens: np.ndarray) -> float:
         """Return the mean -ln p in nats over tokens[1:], the tokens that a model must predict."""
         if len(tokens) < 2:
-            raise ValueError(f"{len(tokens)} tokens: at least two are needed to predict one.")
+            raise UserError(
+                f"The text has {len(tokens)} tokens; it needs at least 2 to predict one."
+            )
         return float(-np.log(self._token_probabilities(tokens)[1:]).mean())
 
-    def probabilities(self, context: list[int]) -> np.ndarray:
+    def probabilities(self, context: Sequence[int]) -> np.ndarray:
         """Return the distribution over the next token after `context`: (V,), sums to 1."""
-        past = np.asarray(context, dtype=np.int64)[-(self.order - 1) :] if self.order > 1 else []
-        texts = [np.append(past, token) for token in range(self.vocab_size)]
+        past = list(context)[-(self.order - 1) :] if self.order > 1 else []
+        texts = [np.array([*past, token]) for token in range(self.vocab_size)]
         return np.array([self._token_probabilities(text)[-1] for text in texts])

@@ -21,7 +21,13 @@ def sinusoidal_table(context_length: int, n_embd: int) -> Tensor:
         context_length: P.
         n_embd: C, even.
 
-    Source: Vaswani et al., arXiv 1706.03762, section 3.5.
+    Returns:
+        (P, C) float32.
+
+    Raises:
+        UserError: If C is odd.
+
+    Lesson: notebook 06. Source: Vaswani et al., arXiv 1706.03762, section 3.5.
 
     >>> sinusoidal_table(3, 4)[0].tolist()
     [0.0, 1.0, 0.0, 1.0]
@@ -30,7 +36,7 @@ def sinusoidal_table(context_length: int, n_embd: int) -> Tensor:
         raise UserError(f"n_embd is {n_embd}: sines and cosines come in pairs, so it must be even.")
     angles = _angles(context_length, n_embd)
     pairs = torch.stack([angles.sin(), angles.cos()], dim=-1)
-    table = pairs.flatten(1)  # (P, C)
+    table = pairs.flatten(1).float()  # (P, C)
     return table
 
 
@@ -38,8 +44,15 @@ def _angles(n_positions: int, n_channels: int) -> Tensor:
     """Return position times frequency: one row a position, one column a pair of channels."""
     exponents = torch.arange(0, n_channels, 2, dtype=torch.float64) / n_channels
     positions = torch.arange(n_positions, dtype=torch.float64)
-    # In double precision: at long contexts a float32 angle has lost its small digits.
-    return torch.outer(positions, 10000.0**-exponents).float()
+    # In double precision until the waves are taken: a large float32 angle has lost its digits.
+    return torch.outer(positions, 10000.0**-exponents)
+
+
+def _too_long(n_tokens: int, n_positions: int) -> UserError:
+    return UserError(
+        f"{n_tokens} tokens were given, but this model knows {n_positions} positions. "
+        f"Keep the last {n_positions} tokens: ids[:, -{n_positions}:]."
+    )
 
 
 class Positions(nn.Module):
@@ -53,6 +66,10 @@ class Positions(nn.Module):
             feeds the model token by token (notebook 09).
 
     Lesson: notebook 06.
+
+    >>> positions = Positions(torch.arange(8.0).view(4, 2))
+    >>> positions(2).tolist()
+    [[0.0, 1.0], [2.0, 3.0]]
     """
 
     def __init__(self, table: Tensor) -> None:
@@ -71,16 +88,15 @@ class Positions(nn.Module):
         """
         end = self.start + length
         if end > len(self.weight):
-            raise UserError(
-                f"{end} tokens were given, but this model knows {len(self.weight)} positions. "
-                f"Keep the last {len(self.weight)} tokens: ids[:, -{len(self.weight)}:]."
-            )
+            raise _too_long(end, len(self.weight))
         vectors = self.weight[self.start : end]  # (T, C)
         return vectors
 
 
 def learned_positions(context_length: int, n_embd: int) -> Positions:
     """Return positions that start near zero and are trained, as GPT-2 has them.
+
+    Lesson: notebook 06.
 
     >>> learned_positions(8, 6)(5).shape
     torch.Size([5, 6])
@@ -90,6 +106,8 @@ def learned_positions(context_length: int, n_embd: int) -> Positions:
 
 def sinusoidal_positions(context_length: int, n_embd: int) -> Positions:
     """Return the fixed waves of `sinusoidal_table`, with nothing to train.
+
+    Lesson: notebook 06.
 
     >>> len(list(sinusoidal_positions(8, 6).parameters()))
     0
@@ -106,6 +124,9 @@ class Rotary(nn.Module):
     Args:
         context_length: P, the longest position it has angles for.
         head_size: D, even.
+
+    Raises:
+        UserError: If D is odd, or more tokens come than it has angles for.
 
     Lesson: notebook 06. Source: Su et al., arXiv 2104.09864.
 
@@ -126,14 +147,17 @@ class Rotary(nn.Module):
                 "n_head must be even."
             )
         angles = _angles(context_length, head_size)
-        self.register_buffer("cosines", angles.cos(), persistent=False)
-        self.register_buffer("sines", angles.sin(), persistent=False)
+        self.register_buffer("cosines", angles.cos().float(), persistent=False)
+        self.register_buffer("sines", angles.sin().float(), persistent=False)
 
     def forward(self, x: Tensor, start: int = 0) -> Tensor:
-        """Return x (B, H, T, D) turned, its first vector standing at position `start`."""
+        """Return x (B, H, T, D) turned, its first vector standing at position `start`.
+
+        Channel i and channel i + D/2 make one pair.
+        """
         end = start + x.shape[2]
         if end > len(self.cosines):
-            raise UserError(f"{end} tokens were given, but there are {len(self.cosines)} angles.")
+            raise _too_long(end, len(self.cosines))
         cosines = self.cosines[start:end].to(x.dtype)  # (T, D//2)
         sines = self.sines[start:end].to(x.dtype)  # (T, D//2)
         first, second = x.chunk(2, dim=-1)  # 2 x (B, H, T, D//2)

@@ -23,6 +23,8 @@ def draw(logits: Tensor, generator: torch.Generator) -> Tensor:
     Returns:
         (B, 1) ids on the device of the logits.
 
+    Lesson: notebook 04.
+
     >>> certain = torch.tensor([[0.0, 100.0, 0.0]])
     >>> draw(certain, torch.Generator().manual_seed(0))
     tensor([[1]])
@@ -46,6 +48,14 @@ def sample(model: LanguageModel, ids: Tensor, n_tokens: int, seed: int = 0) -> T
         cropped to its context, never the text.
 
     Lesson: notebook 04.
+
+    >>> from bhushgpt.bigram import Bigram, BigramConfig
+    >>> even = Bigram(BigramConfig(vocab_size=5))
+    >>> text = sample(even, torch.tensor([[3, 4]]), n_tokens=6, seed=1)
+    >>> text.shape, text[0, :2].tolist()
+    (torch.Size([1, 8]), [3, 4])
+    >>> bool((text == sample(even, torch.tensor([[3, 4]]), n_tokens=6, seed=1)).all())
+    True
     """
     generator = torch.Generator().manual_seed(seed)
     with eval_mode(model):

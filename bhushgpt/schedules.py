@@ -50,6 +50,12 @@ def learning_rate(step: int, config: ScheduleConfig) -> float:
     then, and a full-sized step in a poor direction can spoil the run. After that the rate stays
     (`constant`) or falls to `min_learning_rate` (`linear`, `cosine`).
 
+    Args:
+        step: How many steps are done before this one.
+        config: steps, learning_rate, min_learning_rate, warmup_steps and schedule.
+
+    Lesson: notebook 05.
+
     >>> from types import SimpleNamespace
     >>> config = SimpleNamespace(
     ...     steps=10, learning_rate=1.0, min_learning_rate=0.0, warmup_steps=2, schedule="linear"

@@ -76,7 +76,7 @@ def shape_of(value: Any) -> tuple[int, ...]:
     """Return the shape of a tensor, an array, a number or a list; of a shape, itself.
 
     Raises:
-        TypeError: If the value has none.
+        TypeError: If the value has none, or its rows differ in length.
 
     >>> shape_of([[1, 2, 3], [4, 5, 6]]), shape_of(2.5), shape_of(torch.zeros(4, 1).shape)
     ((2, 3), (), (4, 1))
@@ -85,9 +85,12 @@ def shape_of(value: Any) -> tuple[int, ...]:
         return tuple(value)
     if hasattr(value, "shape"):
         return tuple(value.shape)
-    if isinstance(value, int | float | list | tuple):
-        return np.shape(value)
-    raise TypeError(f"A value of type {type(value).__name__} has no shape.")
+    try:
+        if isinstance(value, int | float | list | tuple):
+            return np.shape(value)
+    except ValueError:
+        raise TypeError("its rows have different lengths, so it has no shape") from None
+    raise TypeError(f"a value of type {type(value).__name__} has no shape")
 
 
 def judge(claim: Claim, value: Any, letters: Letters, variables: Mapping[str, Any]) -> str:

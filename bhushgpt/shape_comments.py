@@ -73,7 +73,8 @@ def read_comment(text: str, line: int = 0) -> Claim | None:
     groups = _GROUP.findall(start[2]) if start else []
     claimed = bool(groups) and all(_is_shape(group) for group in groups)
     rest = text[start.end() :] if start and claimed else text
-    if any(_resembles_shape(group) for group in _GROUP.findall(rest)):
+    second = _is_shape if claimed else _resembles_shape
+    if any("," in group and second(group) for group in _GROUP.findall(rest)):
         raise DeadComment(
             f"line {line}: '# {text}' holds a shape that is never checked. Begin the comment with "
             "the shape of this line's value, '# (B, T, C)', and name no other; an axis is a "

@@ -113,7 +113,7 @@ class _Rewriter(ast.NodeTransformer):
         """Visit a function or the whole module; its body begins with a new set of letters."""
         before = len(self.waiting)
         self.generic_visit(node)
-        checks = self._parameters(node.args) if hasattr(node, "args") else []
+        checks = self._parameters(node) if hasattr(node, "args") else []
         if len(self.waiting) < before:
             start = next((i for i, part in enumerate(node.body) if not _first(part)), 0)
             new_letters = ast.parse(f"{_LETTERS} = {self.key}.open_call()").body
@@ -146,10 +146,10 @@ class _Rewriter(ast.NodeTransformer):
             node.body.insert(0, self._look_at(index, node.target))
         return node
 
-    def _parameters(self, arguments: ast.arguments) -> list[ast.stmt]:
+    def _parameters(self, function: Any) -> list[ast.stmt]:
         """Look at each parameter that has a line of its own with a comment."""
-        named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
-        lines = [parameter.lineno for parameter in named]
+        named = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+        lines = [function.lineno, *(parameter.lineno for parameter in named)]
         alone = [p for p in named if lines.count(p.lineno) == 1 and p.lineno in self.waiting]
         return [self._look_at(self.waiting.pop(p.lineno), p) for p in alone]
 

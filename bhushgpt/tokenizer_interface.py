@@ -6,12 +6,22 @@ Lesson: notebook 03.
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 from bhushgpt.errors import UserError
 from bhushgpt.files import write_atomically
 
 Unknown = Literal["error", "skip", "replace"]
+
+
+@runtime_checkable
+class HasToList(Protocol):
+    """A numpy array or a torch tensor: both give their numbers as a list."""
+
+    def tolist(self) -> Any: ...  # noqa: D102
+
+
+Ids = Iterable[int] | HasToList
 
 
 class Tokenizer(Protocol):
@@ -27,7 +37,7 @@ class Tokenizer(Protocol):
     @property
     def digest(self) -> str: ...  # noqa: D102
     def encode(self, text: str, unknown: Unknown = "error") -> list[int]: ...  # noqa: D102
-    def decode(self, ids: Iterable[int]) -> str: ...  # noqa: D102
+    def decode(self, ids: Ids) -> str: ...  # noqa: D102
     def to_dict(self) -> dict[str, Any]: ...  # noqa: D102
     def save(self, path: str | Path) -> None: ...  # noqa: D102
 
@@ -98,7 +108,7 @@ def described_kind(data: Any, *kinds: str) -> str:
     return kind
 
 
-def checked_ids(ids: Iterable[int], vocab_size: int) -> list[int]:
+def checked_ids(ids: Ids, vocab_size: int) -> list[int]:
     """Return the ids as a list, each of them one of 0 to vocab_size - 1.
 
     Args:
@@ -114,7 +124,9 @@ def checked_ids(ids: Iterable[int], vocab_size: int) -> list[int]:
 
     Lesson: notebook 03.
     """
-    numbers: list[int] = ids.tolist() if hasattr(ids, "tolist") else list(ids)  # type: ignore
+    numbers = ids.tolist() if isinstance(ids, HasToList) else list(ids)
+    if not isinstance(numbers, list) or (numbers and isinstance(numbers[0], list)):
+        raise UserError("decode takes one row of ids; of several rows give one, such as ids[0].")
     if numbers and not 0 <= min(numbers) <= max(numbers) < vocab_size:
         position = next(i for i, number in enumerate(numbers) if not 0 <= number < vocab_size)
         raise UserError(

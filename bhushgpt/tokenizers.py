@@ -3,13 +3,13 @@
 Lesson: notebook 03.
 """
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, get_args
 
 from bhushgpt.errors import UserError, nearest
 from bhushgpt.files import sha256
 from bhushgpt.tokenizer_interface import (
+    Ids,
     JsonStored,
     Tokenizer,
     Unknown,
@@ -99,7 +99,7 @@ class CharTokenizer(JsonStored):
         except KeyError:
             raise UserError(self._unknown_message(text)) from None
 
-    def decode(self, ids: Iterable[int]) -> str:
+    def decode(self, ids: Ids) -> str:
         """Return the text of the ids; an id outside 0 to vocab_size - 1 raises a `UserError`."""
         return "".join(map(self.characters.__getitem__, checked_ids(ids, self.vocab_size)))
 
@@ -155,7 +155,7 @@ class ByteTokenizer(JsonStored):
         """Return the bytes of the text; `unknown` changes nothing, since no character is."""
         return list(text.encode("utf-8", errors="replace"))
 
-    def decode(self, ids: Iterable[int]) -> str:
+    def decode(self, ids: Ids) -> str:
         """Return the text of the bytes; bytes that are no UTF-8 become the sign U+FFFD."""
         return bytes(checked_ids(ids, self.vocab_size)).decode("utf-8", errors="replace")
 

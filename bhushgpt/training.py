@@ -11,7 +11,6 @@ Lesson: notebook 05.
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,65 +20,17 @@ from torch import Tensor, nn
 from bhushgpt.errors import UserError
 from bhushgpt.losses import next_token_loss
 from bhushgpt.optimizers import make_optimizer
-from bhushgpt.schedules import SCHEDULES, Schedule, learning_rate
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingConfig:
-    """How a model is trained. Frozen: another setting is another run."""
-
-    steps: int
-    """Optimizer steps in the whole run."""
-    batch_size: int = 32
-    """B, windows in one step."""
-    learning_rate: float = 3e-3
-    """The highest learning rate, reached after the warm-up."""
-    min_learning_rate: float = 0.0
-    """The learning rate at the end of the run."""
-    warmup_steps: int = 0
-    """Steps over which the rate rises."""
-    schedule: Schedule = "constant"
-    """The way from the highest rate to the lowest: constant, linear or cosine."""
-    weight_decay: float = 0.1
-    """AdamW's pull of the matrices towards zero."""
-    betas: tuple[float, float] = (0.9, 0.99)
-    """AdamW's memory for the gradient and for its square."""
-    max_grad_norm: float = 1.0
-    """Longer gradients are shortened to this length; infinity leaves them alone."""
-    accumulation_steps: int = 1
-    """The batch is computed in this many parts, one after the other, to save memory."""
-    seed: int = 1337
-    """Decides the batches and the dropout."""
-
-    def __post_init__(self) -> None:
-        wrong = [
-            f"{name} is {getattr(self, name)}, it must be at least {least}"
-            for name, least in (
-                ("steps", 1),
-                ("batch_size", 1),
-                ("warmup_steps", 0),
-                ("accumulation_steps", 1),
-                ("learning_rate", 0),
-                ("weight_decay", 0),
-            )
-            if not getattr(self, name) >= least
-        ]
-        if not self.max_grad_norm > 0:
-            wrong.append(f"max_grad_norm is {self.max_grad_norm}, it must be above 0")
-        if self.schedule not in SCHEDULES:
-            wrong.append(f"schedule is {self.schedule!r}, there are {', '.join(SCHEDULES)}")
-        if self.accumulation_steps > 0 and self.batch_size % self.accumulation_steps:
-            wrong.append(
-                f"batch_size {self.batch_size} cannot be cut into {self.accumulation_steps} "
-                "equal parts"
-            )
-        if wrong:
-            raise UserError("These training settings cannot be used: " + "; ".join(wrong) + ".")
+from bhushgpt.randomness import step_randomness
+from bhushgpt.schedules import learning_rate
+from bhushgpt.training_config import TrainingConfig
 
 
 @dataclass
 class TrainState:
-    """All that changes while a model trains, and so all that a checkpoint must hold."""
+    """All that changes while a model trains, and so all that a checkpoint must hold.
+
+    Lesson: notebook 05.
+    """
 
     model: nn.Module
     """The weights."""
@@ -96,7 +47,10 @@ class TrainState:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What one training step has to say."""
+    """What one training step has to say.
+
+    Lesson: notebook 05.
+    """
 
     step: int
     """Steps done, this one included."""
@@ -122,7 +76,10 @@ LossFunction = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
 def batch_loss(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean next-token loss (nats) of a model on inputs and targets, (B, T) each."""
+    """Return the mean next-token loss (nats) of a model on inputs and targets, (B, T) each.
+
+    Lesson: notebook 05.
+    """
     return next_token_loss(model(inputs), targets)
 
 
@@ -144,10 +101,22 @@ def train(
         loss_function: Mean loss of (model, inputs, targets).
 
     Raises:
-        UserError: If the loss or the gradient is not a finite number. The weights are still those
-            from before the step.
+        UserError: If the loss or the gradient is not a finite number (the weights are still those
+            from before the step), or a batch cannot be cut into `accumulation_steps` equal parts.
 
     Lesson: notebook 05.
+
+    >>> import numpy as np
+    >>> from bhushgpt.batches import Batches
+    >>> from bhushgpt.bigram import Bigram, BigramConfig
+    >>> config = TrainingConfig(steps=3, batch_size=4, learning_rate=1.0)
+    >>> state = TrainState.fresh(Bigram(BigramConfig(vocab_size=2)), config)
+    >>> batches = Batches(np.arange(100) % 2, config.batch_size, context_length=8)
+    >>> for report in train(state, batches, config):
+    ...     print(report.step, round(report.loss, 3))
+    1 0.693
+    2 0.127
+    3 0.031
     """
     while state.step < config.steps:
         yield _train_step(state, batches, config, loss_function)
@@ -160,6 +129,12 @@ def _train_step(
     for group in state.optimizer.param_groups:
         group["lr"] = rate
     inputs, targets = batches[state.step]
+    if len(inputs) % config.accumulation_steps:
+        raise UserError(
+            f"A batch of {len(inputs)} windows cannot be cut into accumulation_steps = "
+            f"{config.accumulation_steps} equal parts. Give the batches the config's batch_size "
+            f"({config.batch_size})."
+        )
     state.model.train()
     state.optimizer.zero_grad(set_to_none=True)
     loss = torch.zeros((), device=inputs.device)
@@ -195,15 +170,3 @@ def _refuse_non_finite(report: Report) -> None:
         f"learning rate (it was {report.learning_rate:.2g}) or lengthen the warm-up, and start "
         "again from the last checkpoint."
     )
-
-
-@contextmanager
-def step_randomness(seed: int, step: int, device: torch.device) -> Iterator[None]:
-    """Make torch's random numbers inside the `with` depend on (seed, step) alone.
-
-    Outside it the global random state is what it was, so a learner's own `torch.rand` neither
-    changes training nor is changed by it.
-    """
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed((seed * 1_000_003 + step) % 2**63)
-        yield

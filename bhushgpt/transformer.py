@@ -18,6 +18,10 @@ class MLP(nn.Module):
         dropout: Share of output channels zeroed while training.
 
     Lesson: notebook 07. Source: layout of GPT-2, with its tanh form of GELU.
+
+    >>> import torch
+    >>> MLP(12)(torch.randn(2, 5, 12)).shape
+    torch.Size([2, 5, 12])
     """
 
     def __init__(self, n_embd: int, *, dropout: float = 0.0) -> None:

@@ -1,7 +1,7 @@
 """What is cut from a Gutenberg file, what is left alone, and what is no text at all."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bhushgpt.cleaning import clean_gutenberg, decode_text, has_gutenberg_markers
@@ -23,14 +23,15 @@ ENDS = [
     "            *** END OF THE PROJECT GUTENBERG EBOOK OZ ***",
     "***END OF THIS PROJECT GUTENBERG EBOOK, OZ***",
     "End of the Project Gutenberg EBook of Oz, by L. Frank Baum",
-    "End of Project Gutenberg's Oz, by L. Frank Baum\n\n*** END OF THIS PROJECT GUTENBERG EBOOK OZ ***",
+    "End of Project Gutenberg's Oz, by Baum\n\n*** END OF THIS PROJECT GUTENBERG EBOOK OZ ***",
 ]
 
 
 @pytest.mark.parametrize("start", STARTS)
 @pytest.mark.parametrize("end", ENDS)
 def test_only_the_book_is_left_between_any_two_markers(start, end):
-    raw = f"\ufeffThe Project Gutenberg EBook of Oz\n\nTitle: Oz\n\n{start}\n\n\n{BOOK}\n\n{end}\n\nLaw\n"
+    head = "\ufeffThe Project Gutenberg EBook of Oz\n\nTitle: Oz\n\n"
+    raw = f"{head}{start}\n\n\n{BOOK}\n\n{end}\n\nLaw\n"
     assert clean_gutenberg(raw) == BOOK
     assert clean_gutenberg(raw.replace("\n", "\r\n").encode()) == BOOK
     assert has_gutenberg_markers(raw)
@@ -83,10 +84,26 @@ def test_a_header_without_a_book_leaves_nothing():
 
 
 pieces = st.sampled_from(
-    [*STARTS, *ENDS, BOOK, "\ufeff", "\r\n", "\r", "\n", " ", "\t", "***", "Produced by X", "(", "é", "\x1c"]
+    [
+        *STARTS,
+        *ENDS,
+        BOOK,
+        "\ufeff",
+        "\r\n",
+        "\r",
+        "\n",
+        " ",
+        "\t",
+        "***",
+        "Produced by X",
+        "(",
+        "é",
+        "\x1c",
+    ]
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(pieces, st.text(max_size=8)), max_size=12))
 def test_cleaning_a_clean_text_changes_nothing(parts):
     clean = clean_gutenberg("".join(parts))
@@ -95,6 +112,7 @@ def test_cleaning_a_clean_text_changes_nothing(parts):
     assert "\r" not in clean and "\ufeff" not in clean
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_utf8_bytes_are_decoded_to_the_text_they_spell(text):
     plain = text.replace("\ufeff", "").replace("\r\n", "\n").replace("\r", "\n")
@@ -115,7 +133,7 @@ def test_utf8_bytes_are_decoded_to_the_text_they_spell(text):
         ("Zoë".encode("utf-16"), ["looks like UTF-16", "read_text('utf-16')", "p.write_text"]),
         ("Holmes and Watson".encode("utf-16-le"), ["UTF-16", "read_text('utf-16-le')"]),
         ("Holmes and Watson".encode("utf-16-be"), ["UTF-16", "read_text('utf-16-be')"]),
-        (b"Holmes\x00\x00 and Watson", ["2 NUL bytes" if False else "NUL bytes (2, the first at offset 6)"]),
+        (b"Holmes\x00\x00 and Watson", ["NUL bytes (2, the first at offset 6)"]),
         (
             "one\ntwo cafés".encode("latin-1"),
             ["byte 0xe9 at offset 11 (line 2)", "Latin-1", "'one\\ntwo cafés'", "'latin-1'"],

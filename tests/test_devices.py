@@ -14,15 +14,24 @@ from bhushgpt.errors import UserError
 
 @pytest.fixture
 def machine(monkeypatch):
-    """Pretend to be a machine with these GPUs."""
+    """Pretend to be a machine with these GPUs, on which the first operation may fail."""
 
-    def pretend(cuda: int = 0, mps: bool = False):
+    def pretend(cuda: int = 0, mps: bool = False, failure: str = ""):
+        real = torch.ones
+
+        def ones(size, device):
+            if device != "cpu" and failure:
+                raise RuntimeError(failure)
+            return real(size)
+
+        monkeypatch.setattr(devices.torch, "ones", ones)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda > 0)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
 
-    pretend()
-    return pretend
+    with monkeypatch.context():
+        pretend()
+        yield pretend
 
 
 # Choosing.
@@ -54,6 +63,13 @@ def test_a_present_device_is_taken_by_its_name(machine):
 def test_an_absent_device_is_refused_with_the_way_out(machine, name, message):
     with pytest.raises(UserError, match=message):
         pick_device(name)
+
+
+def test_a_card_that_is_seen_but_too_old_is_left_for_the_cpu(machine):
+    machine(cuda=1, failure="CUDA error: no kernel image is available\nmore lines")
+    assert pick_device() == torch.device("cpu")
+    with pytest.raises(UserError, match=r"cannot compute on it \(CUDA error: no kernel image is"):
+        pick_device("cuda")
 
 
 def test_a_card_beyond_the_last_is_refused(machine):

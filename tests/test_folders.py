@@ -54,6 +54,8 @@ def test_the_cache_lies_in_the_checkout_or_with_the_user(monkeypatch, installed)
     monkeypatch.setattr(folders.platformdirs, "user_cache_dir", lambda name: str(installed / name))
     assert cache_folder() == installed / "bhushgpt"
     (installed / "datasets").mkdir()
+    assert cache_folder() == installed / "bhushgpt"  # somebody's own folder of that name
+    (installed / "curriculum.toml").touch()
     assert cache_folder() == installed / "datasets" / "cache"
     monkeypatch.setenv("BHUSHGPT_CACHE", str(installed / "named"))
     assert cache_folder() == installed / "named" and cache_folder().is_dir()

@@ -13,8 +13,10 @@ from bhushgpt.roofline import Limits, matmul_flops
 def made_up() -> MachineRecord:
     return MachineRecord(
         label="A made-up machine, 2 cores",
+        device="cpu",
+        threads=2,
         measured_by="by hand",
-        machine={"date": "2026-01-31", "system": "", "cpu": {}, "device": {"kind": "cpu"}},
+        machine={"date": "2026-01-31", "system": "Linux", "devices": [], "torch": "2.13.0"},
         matmul_seconds={"float32": {16: (1.0, 2.0, 3.0), 32: (4.0, 4.0, 4.0)}},
         bytes_per_second=10.0,
         launch_seconds=0.5,
@@ -70,7 +72,8 @@ def test_everything_that_is_wrong_is_named_at_once(tmp_path):
 
 
 def test_a_card_that_tells_too_little_is_named(tmp_path):
-    assert "machine.date, machine.cpu" in written(tmp_path, machine={"system": "", "device": {}})
+    message = written(tmp_path, machine={"system": "Linux", "devices": []})
+    assert "machine.date, machine.torch" in message
 
 
 @pytest.mark.parametrize(

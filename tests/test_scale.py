@@ -25,7 +25,7 @@ def test_without_the_variable_the_machine_decides(monkeypatch, empty, cuda, expe
 
 def test_another_word_is_refused_with_the_words_there_are(monkeypatch):
     monkeypatch.setenv("BHUSHGPT_SCALE", "labtop")
-    with pytest.raises(UserError, match="'labtop'.*Did you mean 'laptop'.*gpu, laptop, smoke"):
+    with pytest.raises(UserError, match=r"'labtop'.*Did you mean 'laptop'.*gpu, laptop, smoke"):
         current_scale()
     with pytest.raises(UserError):
         pick(smoke=1, laptop=2)

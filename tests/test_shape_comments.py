@@ -10,17 +10,18 @@ import ast
 import importlib.util
 import json
 import re
-import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from IPython.core.interactiveshell import InteractiveShell
 from torch import nn
 
-from bhushgpt.live_shapes import shapes
+from bhushgpt.live_shapes import execute_comments, shapes
 from bhushgpt.shape_checks import Letters, ShapeCommentError, judge
 from bhushgpt.shape_comments import DeadComment, find_claims, read_comment
 from bhushgpt.shape_tracer import ShapeTrace
@@ -78,7 +79,7 @@ def driver_of(name: str) -> ModuleType:
 
 def sizes_of(driver: ModuleType) -> tuple[dict[str, int], set[str]]:
     """Return the sizes that the letters must have, and the letters that may vary."""
-    free = set(getattr(driver, "FREE", ()))
+    free: set[str] = set(getattr(driver, "FREE", ()))
     sizes = SIZES | getattr(driver, "SIZES", {})
     assert len(set(sizes.values())) == len(sizes), f"two letters have the same size: {sizes}"
     return {letter: size for letter, size in sizes.items() if letter not in free}, free
@@ -202,7 +203,13 @@ def test_prose_is_not_a_shape_comment(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["scores: (B, T, T)", "(B, T, hs)", "[B, T, C]", "(B, T, C) -> (B, H, T, D)", "(B, T) = (4, 8)"],
+    [
+        "scores: (B, T, T)",
+        "(B, T, hs)",
+        "[B, T, C]",
+        "(B, T, C) -> (B, H, T, D)",
+        "(B, T) = (4, 8)",
+    ],
 )
 def test_a_shape_that_would_never_be_checked_is_refused(text: str) -> None:
     with pytest.raises(DeadComment, match="never checked"):
@@ -240,7 +247,7 @@ TRUE = {
     "loop pair": "for x, y in [(torch.zeros(2), torch.zeros(2))]:  # 2 x (B,)\n    pass",
     "return": "def f():\n    return torch.zeros(2)  # (B,)\nf()",
     "yield": "def f():\n    yield torch.zeros(2)  # (B,)\nlist(f())",
-    "parameter": "def f(\n    x,  # (B, T)\n    y=1,\n):\n    'doc'\n    return x\nf(torch.zeros(2, 5))",
+    "parameter": "def f(\n  x,  # (B, T)\n  y=1,\n):\n  'doc'\n  return x\nf(torch.zeros(2, 5))",
     "one line": "if True: x = torch.zeros(2)  # (B,)",
     "method": "class A:\n    def f(self):\n        return torch.zeros(2)  # (B,)\nA().f()",
 }
@@ -266,7 +273,7 @@ WRONG = {
     "two of three": ("x = [torch.zeros(5)] * 2  # 3 x (B,)", "there are 2 values, not 3"),
     "listed": ("x = torch.zeros(5), torch.zeros(1)  # (B,), ()", "value 1: the value has (1,)"),
     "no shape": ("x = 'text'  # (B,)", "type str has no shape"),
-    "ragged": ("x = [[1], [2, 3]]  # (B, T)", "has no shape"),
+    "ragged": ("x = [[1], [2, 3]]  # (B, T)", "its rows have different lengths"),
     "second use": (
         "x = torch.zeros(9, 8)  # (N, M)\ny = x.T  # (N, M)",
         "line 2, 'y = x.T  # (N, M)': the value has (8, 9); axis 0 is 8, but N = 9, line 1",
@@ -351,7 +358,7 @@ def test_a_planted_mistake_in_a_module_fails(tmp_path: Path, source: str, messag
 
 
 def test_shape_comments_without_a_driver_fail() -> None:
-    with pytest.raises(AssertionError, match="add tests/shape_drivers/no_such_module.py"):
+    with pytest.raises(AssertionError, match=r"add tests/shape_drivers/no_such_module\.py"):
         driver_of("no_such_module")
 
 
@@ -391,11 +398,15 @@ def test_a_notebook_that_defines_a_checked_name_twice_fails() -> None:
 
 class Doubler(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        B, T = x.shape
-        return self.beside(torch.cat((x, x), dim=1))  # (B, 2*T)
+        T = x.shape[1]
+        assert T > 1
+        return widened(torch.cat((x, x), dim=1))  # (B, 2*T, 1)
 
-    def beside(self, x: torch.Tensor) -> torch.Tensor:
-        return widened(x)  # (B, T, 1)
+
+class Liar(Doubler):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = super().forward(x)  # (B, T, 1)
+        return x + 0 * x.sum()  # (T, B, 1)
 
 
 def widened(x: torch.Tensor) -> torch.Tensor:
@@ -403,7 +414,49 @@ def widened(x: torch.Tensor) -> torch.Tensor:
 
 
 def test_shapes_shows_the_comments_of_one_forward_pass() -> None:
-    model = nn.Sequential(Doubler())
-    before = Doubler.forward.__code__
-    with pytest.raises(ShapeCommentError, match="forward"), shapes(model):
-        model(torch.zeros(2, 5))
+    with shapes(nn.Sequential(Doubler())) as table:
+        Doubler()(torch.zeros(2, 5))
+    code = "return widened(torch.cat((x, x), dim=1))"
+    assert list(table.values()) == [
+        ("return x[..., None]", "(..., 1)", "(2, 10, 1)"),
+        (code, "(B, 2*T, 1)", "(2, 10, 1)"),
+    ]
+    assert f"{code}  (B, 2*T, 1)  (2, 10, 1)" in str(table)
+
+
+def test_shapes_catches_a_false_comment_and_leaves_the_class_as_it_was() -> None:
+    before = Liar.forward.__code__
+    x = torch.zeros(2, 5)
+    with pytest.raises(ShapeCommentError, match="axis 0 is 2, but T = 10"), shapes(Liar()):
+        Liar()(x)
+    assert Liar.forward.__code__ is before
+    assert Liar()(x).shape == (2, 10, 1)
+
+
+@pytest.fixture
+def shell() -> Iterator[InteractiveShell]:
+    yield InteractiveShell.instance()
+    InteractiveShell.clear_instance()
+
+
+def test_comments_of_notebook_cells_are_executed(shell: InteractiveShell) -> None:
+    shell.run_cell("import torch\nx = torch.zeros(2)  # (B, T): not executed yet")
+    execute_comments()
+    execute_comments()
+    assert shell.run_cell("x = torch.zeros(2, 3)  # (B, T)\nx.ndim").result == 2
+    wrong = shell.run_cell("def f(x):\n    return x.T  # (B, T)\ny = x  # (B, T)\nf(y)  # (B, T)")
+    assert isinstance(wrong.error_in_exec, ShapeCommentError)
+    assert "this cell, line 4, 'f(y)  # (B, T)'" in str(wrong.error_in_exec)
+    assert shell.run_cell("%%time\nx = 1").success
+    assert shell.run_cell("%matplotlib --list\nx = [1]  # (1,)\nx").result == [1]
+
+
+def test_outside_a_notebook_execute_comments_does_nothing() -> None:
+    execute_comments()
+
+
+@pytest.mark.parametrize("letters", [{}, {"B": 2}])
+def test_a_compound_axis_waits_for_its_letters(letters: dict[str, int]) -> None:
+    claim = read_comment("(3*C,)")
+    assert claim is not None
+    assert judge(claim, np.zeros(7), Letters(dict(letters)), {}) == ""

@@ -69,7 +69,9 @@ def python(*arguments: str) -> tuple[str, ...]:
 def check_steps() -> list[Step]:
     """Return lint, format and types."""
     return [
-        Step(name="ruff check", command=python("ruff", "check", "--quiet", *LINTED)),
+        Step(
+            name="ruff check", command=python("ruff", "check", "--output-format=concise", *LINTED)
+        ),
         Step(name="ruff format", command=python("ruff", "format", "--check", *LINTED)),
         Step(name="pyright", command=python("pyright")),
     ]
@@ -77,9 +79,7 @@ def check_steps() -> list[Step]:
 
 def unit_steps() -> list[Step]:
     """Return unit tests and doctests: the folders that pyproject.toml names."""
-    return [
-        Step(name="unit tests", command=python("pytest"), environment={"MPLBACKEND": "agg"}),
-    ]
+    return [Step(name="unit tests", command=python("pytest"), environment={"MPLBACKEND": "agg"})]
 
 
 def notebook_steps(names: Sequence[str]) -> list[Step]:
@@ -98,7 +98,7 @@ def lanes(parts: Sequence[str], names: Sequence[str]) -> list[list[Step]]:
     return [lane for lane in (first, second) if lane]
 
 
-def test_environment(scratch: str) -> dict[str, str]:
+def environment_for_tests(scratch: str) -> dict[str, str]:
     """Return the environment of all steps.
 
     One thread a process and passive waiting: on busy cores the default is many times slower.
@@ -150,9 +150,8 @@ def run_lane(lane: Sequence[Step], environment: dict[str, str], results: list[Re
 def run_all(work: Sequence[Sequence[Step]]) -> list[Result]:
     """Run all lanes beside each other and return all results in the lanes' order."""
     found: list[list[Result]] = [[] for _ in work]
-    # pytest keeps its folders of the last runs there, which one test run must not do for another.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
-        environment = test_environment(scratch)
+        environment = environment_for_tests(scratch)
         threads = [
             threading.Thread(target=run_lane, args=(lane, environment, results))
             for lane, results in zip(work, found, strict=True)
@@ -189,8 +188,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     parts, names = chosen(options.words, fast=options.fast)
     start = time.monotonic()
-    print(f"Running: {', '.join(parts)}.", flush=True)
-    results = run_all(lanes(parts, names))
+    print(f"Running: {', '.join(parts)}. Output comes when a step has ended.", flush=True)
+    try:
+        results = run_all(lanes(parts, names))
+    except KeyboardInterrupt:
+        print("\nStopped.")
+        return 130
     print("\nSummary")
     for result in results:
         print(result.line())

@@ -4,6 +4,7 @@ import time
 from statistics import fmean, median
 
 import pytest
+from kill_table import assert_exercise
 
 from bhushgpt.exercises.nb02_cpu_vs_cuda import (
     BOTTLENECK_MISTAKES,
@@ -200,39 +201,16 @@ BOTTLENECKS = [
     (lambda n, m: "compute", "for 4 it is launch, yours says compute"),
 ]
 
-ALL = (fair_seconds, mlp_flops, bottleneck)
-WRONG = [
-    *((fair_seconds, *pair) for pair in TIMERS),
-    *((mlp_flops, *pair) for pair in MLPS),
-    *((bottleneck, *pair) for pair in BOTTLENECKS),
-]
+CASES = [(fair_seconds, TIMERS), (mlp_flops, MLPS), (bottleneck, BOTTLENECKS)]
 
 
-@pytest.mark.parametrize("exercise", ALL, ids=lambda exercise: exercise.name)
-def test_the_reference_is_right(exercise):
-    assert exercise.judge(exercise.reference).status == "right"
-
-
-@pytest.mark.parametrize("exercise", ALL, ids=lambda exercise: exercise.name)
-def test_the_stub_is_not_attempted(exercise):
-    assert exercise.judge(lambda *arguments: ...).status == "not attempted"
-
-
-@pytest.mark.parametrize(("exercise", "answer", "message"), WRONG)
-def test_a_wrong_answer_fails_with_its_own_message(exercise, answer, message):
-    outcome = exercise.judge(answer)
-    assert outcome.status == "not yet"
-    assert message in outcome.message
-
-
-@pytest.mark.parametrize("exercise", ALL, ids=lambda exercise: exercise.name)
-def test_no_two_wrong_answers_share_a_message(exercise):
-    messages = [exercise.judge(answer).message for other, answer, _ in WRONG if other is exercise]
-    assert len(set(messages)) == len(messages)
+@pytest.mark.parametrize(("exercise", "wrong"), CASES, ids=lambda value: getattr(value, "name", ""))
+def test_wrong_answers_get_their_own_message(exercise, wrong):
+    assert_exercise(exercise, stub=lambda *arguments: ..., wrong=wrong)
 
 
 def test_every_named_mistake_has_a_wrong_answer():
-    shown = {exercise.judge(answer).message for exercise, answer, _ in WRONG}
+    shown = {exercise.judge(answer).message for exercise, wrong in CASES for answer, _ in wrong}
     assert set(MLP_MISTAKES) | set(BOTTLENECK_MISTAKES) <= shown
 
 

@@ -1,0 +1,83 @@
+"""The settings of a training run.
+
+Letters: B batch.
+
+Lesson: notebook 05.
+"""
+
+from dataclasses import dataclass
+
+from bhushgpt.errors import UserError
+from bhushgpt.schedules import SCHEDULES, Schedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How a model is trained. Frozen: another setting is another run.
+
+    Raises:
+        UserError: If settings cannot be used; one message names all of them.
+
+    Lesson: notebook 05.
+
+    >>> TrainingConfig(steps=0, schedule="up")
+    Traceback (most recent call last):
+    bhushgpt.errors.UserError: These training settings cannot be used: steps is 0, it must be at \
+least 1; schedule is 'up', there are constant, linear, cosine.
+    """
+
+    steps: int
+    """Optimizer steps in the whole run."""
+    batch_size: int = 32
+    """B, windows in one step."""
+    learning_rate: float = 3e-3
+    """The highest learning rate, reached after the warm-up."""
+    min_learning_rate: float = 0.0
+    """The learning rate at the end of the run."""
+    warmup_steps: int = 0
+    """Steps over which the rate rises."""
+    schedule: Schedule = "constant"
+    """The way from the highest rate to the lowest: constant, linear or cosine."""
+    weight_decay: float = 0.1
+    """AdamW's pull of the matrices towards zero."""
+    betas: tuple[float, float] = (0.9, 0.99)
+    """AdamW's memory for the gradient and for its square."""
+    max_grad_norm: float = 1.0
+    """Longer gradients are shortened to this length; infinity leaves them alone."""
+    accumulation_steps: int = 1
+    """The batch is computed in this many parts, one after the other, to save memory."""
+    seed: int = 1337
+    """Decides the batches and the dropout."""
+
+    def __post_init__(self) -> None:
+        wrong = [
+            f"{name} is {getattr(self, name)}, it must be at least {least}"
+            for name, least in (
+                ("steps", 1),
+                ("batch_size", 1),
+                ("warmup_steps", 0),
+                ("accumulation_steps", 1),
+                ("learning_rate", 0),
+                ("min_learning_rate", 0),
+                ("weight_decay", 0),
+            )
+            if not getattr(self, name) >= least
+        ]
+        if self.min_learning_rate > self.learning_rate:
+            wrong.append(
+                f"min_learning_rate {self.min_learning_rate} is above learning_rate "
+                f"{self.learning_rate}"
+            )
+        if not all(0 <= beta < 1 for beta in self.betas):
+            wrong.append(f"betas are {self.betas}, each must be at least 0 and below 1")
+        if not self.max_grad_norm > 0:
+            wrong.append(f"max_grad_norm is {self.max_grad_norm}, it must be above 0")
+        if self.schedule not in SCHEDULES:
+            wrong.append(f"schedule is {self.schedule!r}, there are {', '.join(SCHEDULES)}")
+        if self.accumulation_steps > 0 and self.batch_size % self.accumulation_steps:
+            wrong.append(
+                f"batch_size {self.batch_size} cannot be cut into {self.accumulation_steps} "
+                "equal parts"
+            )
+        if wrong:
+            raise UserError("These training settings cannot be used: " + "; ".join(wrong) + ".")

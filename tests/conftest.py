@@ -1,0 +1,33 @@
+"""What all tests share: one thread, the smallest scale, a folder of their own for what they write.
+
+Set before torch is imported. `tools/test.py` sets the same for whole runs.
+"""
+
+import os
+import random
+import tempfile
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("MPLBACKEND", "agg")
+os.environ.setdefault("BHUSHGPT_SCALE", "smoke")
+if "BHUSHGPT_RUNS" not in os.environ:
+    _runs = tempfile.TemporaryDirectory()  # goes when the tests end
+    os.environ["BHUSHGPT_RUNS"] = _runs.name
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings
+
+# The same examples in every run, so that a failure can be repeated.
+settings.register_profile("course", deadline=None, derandomize=True, max_examples=50)
+settings.load_profile("course")
+
+
+@pytest.fixture(autouse=True)
+def _same_random_numbers() -> None:
+    """Let no test depend on the random numbers that another one drew."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)

@@ -1,0 +1,190 @@
+"""The form of a notebook: what every lesson of the course has, and what none may have.
+
+Each function returns complaints, none when all is well.
+"""
+
+import re
+
+from tools.stored_form import STABLE_ID
+from tools.stored_notebook import StoredNotebook, is_compared, output_text, prose, tags
+
+TAGS = {"finished", "nbval-ignore-output", "raises-exception", "gpu", "exercise"}
+# These two build nothing by hand: one looks around, one names what PyTorch has.
+WITHOUT_BUILD = {"00_start_here", "01_pytorch_basics"}
+CELLS = range(40, 111)
+MARKDOWN_PER_CODE = 0.85
+WORDS = 2700
+COLUMNS = 88
+CODE_LINES = 25
+BYTES = 1_500_000
+EXERCISES = 2
+
+OWN_PATH = re.compile(r"(?<![\w.~/:-])/(?:home|root|work|Users)/|\b[A-Z]:\\+Users", re.IGNORECASE)
+SHELL = re.compile(r"^\s*(?:!|%%?(?:pip|conda|bash|sh|cmd|system)\b)", re.MULTILINE)
+EXCLAMATION = re.compile(r"\w!(?=[\s\"')*_]|$)")
+
+
+def headings(notebook: StoredNotebook) -> list[str]:
+    """One H1, in the first cell; no level is skipped."""
+    found = notebook.headings()
+    complaints = []
+    first = [index for index, level, _ in found if level == 1]
+    if first != [0]:
+        complaints.append(f"There must be one H1, in cell 0; there is one in the cells {first}.")
+    before = 0
+    for index, level, text in found:
+        if level > before + 1:
+            complaints.append(f"Cell {index}: {text!r} has level {level} after level {before}.")
+        before = level
+    return complaints
+
+
+def second_cell(notebook: StoredNotebook) -> list[str]:
+    """The second cell says, in words, how many minutes the lesson takes."""
+    cell = notebook.cells[1] if len(notebook.cells) > 1 else None
+    if cell is None or cell.cell_type != "markdown" or "minute" not in cell.source:
+        return ["Cell 1 must be markdown and say how many minutes the lesson takes."]
+    return []
+
+
+def kernel(notebook: StoredNotebook) -> list[str]:
+    """The kernel is python3, and nothing of the machine is in the metadata."""
+    name = notebook.node.metadata.get("kernelspec", {}).get("name")
+    complaints = [] if name == "python3" else [f"The kernel is {name!r}, not 'python3'."]
+    extra = sorted(set(notebook.node.metadata) - {"kernelspec", "language_info"})
+    if extra:
+        complaints.append(f"The metadata holds {', '.join(extra)}: run tools/notebooks.py.")
+    return complaints
+
+
+def execution(notebook: StoredNotebook) -> list[str]:
+    """Every code cell ran once, from top to bottom, and only announced errors are stored."""
+    counts = [cell.execution_count for _, cell in notebook.code]
+    complaints = []
+    if counts != list(range(1, len(counts) + 1)):
+        complaints.append("The execution counts are not 1, 2, 3, ...: run tools/notebooks.py.")
+    for index, cell in notebook.code:
+        failed = any(output.output_type == "error" for output in cell.outputs)
+        if failed and "raises-exception" not in tags(cell):
+            complaints.append(f"Cell {index} holds an error and is not tagged raises-exception.")
+    return complaints
+
+
+def identities(notebook: StoredNotebook) -> list[str]:
+    """Every cell has an id of its own, of the form cell-007."""
+    ids = [cell.get("id", "") for cell in notebook.cells]
+    complaints = [
+        f"Cell {index} has the id {name!r}: run tools/notebooks.py."
+        for index, name in enumerate(ids)
+        if not STABLE_ID.fullmatch(name)
+    ]
+    doubled = sorted({name for name in ids if ids.count(name) > 1})
+    return complaints + [f"The id {name!r} stands more than once." for name in doubled]
+
+
+def known_tags(notebook: StoredNotebook) -> list[str]:
+    """Only the course's tags occur, and nothing is taken out of the tests."""
+    complaints = []
+    for index, cell in enumerate(notebook.cells):
+        for tag in sorted(tags(cell) - TAGS):
+            complaints.append(f"Cell {index} has the tag {tag!r}; there are {sorted(TAGS)}.")
+        if cell.cell_type == "code" and re.search(r"#\s*(NBVAL_|PYTEST_VALIDATE)", cell.source):
+            complaints.append(f"Cell {index} speaks to nbval in a comment: use a tag.")
+    return complaints
+
+
+def finished(notebook: StoredNotebook) -> list[str]:
+    """A build ends with a cell that imports the package's version and asserts equality."""
+    proofs = [(index, cell) for index, cell in notebook.code if "finished" in tags(cell)]
+    if not proofs and notebook.name not in WITHOUT_BUILD:
+        return ["No cell is tagged `finished`."]
+    complaints = []
+    for index, cell in proofs:
+        if not re.search(r"^\s*(from|import)\s+bhushgpt\b", cell.source, re.MULTILINE):
+            complaints.append(f"Cell {index} is tagged `finished` but imports no module of ours.")
+        if not re.search(r"\bassert\b|\bassert_\w+\(", cell.source):
+            complaints.append(f"Cell {index} is tagged `finished` but asserts nothing.")
+    return complaints
+
+
+def compared(notebook: StoredNotebook) -> list[str]:
+    """Of the code cells that print, at least half are compared; warnings are not stored."""
+    printing = [(index, cell) for index, cell in notebook.code if cell.outputs]
+    strict = sum(is_compared(cell) for _, cell in printing)
+    complaints = []
+    if 2 * strict < len(printing):
+        complaints.append(f"Only {strict} of {len(printing)} cells that print are compared.")
+    for index, cell in printing:
+        loud = any(output.get("name") == "stderr" for output in cell.outputs)
+        if loud and is_compared(cell):
+            complaints.append(f"Cell {index} is compared and writes to stderr.")
+    return complaints
+
+
+def size(notebook: StoredNotebook) -> list[str]:
+    """A lesson can be read in one sitting, and its file be loaded at once."""
+    words = sum(len(cell.source.split()) for _, cell in notebook.markdown)
+    code, markdown = len(notebook.code), len(notebook.markdown)
+    complaints = []
+    if len(notebook.cells) not in CELLS:
+        complaints.append(f"There are {len(notebook.cells)} cells, not {CELLS[0]} to {CELLS[-1]}.")
+    if markdown < MARKDOWN_PER_CODE * code:
+        complaints.append(f"There are {markdown} markdown cells for {code} code cells.")
+    if words > WORDS:
+        complaints.append(f"There are {words} words, more than {WORDS}.")
+    if notebook.size > BYTES:
+        complaints.append(f"The file has {notebook.size} bytes, more than {BYTES}.")
+    return complaints
+
+
+def code_cells(notebook: StoredNotebook) -> list[str]:
+    """Code cells are narrow, short, not empty, and use no shell."""
+    complaints = [
+        f"Cell {index} is empty."
+        for index, cell in enumerate(notebook.cells)
+        if not cell.source.strip()
+    ]
+    for index, cell in notebook.code:
+        lines = cell.source.split("\n")
+        for line in lines:
+            if len(line) > COLUMNS:
+                complaints.append(f"Cell {index} has a line of {len(line)} columns: {line[:40]}")
+        if len(lines) > CODE_LINES:
+            complaints.append(f"Cell {index} has {len(lines)} lines of code.")
+        if SHELL.search(cell.source):
+            complaints.append(f"Cell {index} runs a shell command.")
+    return complaints
+
+
+def machine_traces(notebook: StoredNotebook) -> list[str]:
+    """Neither sources nor outputs name a folder or a build of one machine."""
+    complaints = []
+    for index, text in notebook.texts():
+        for trace in [*OWN_PATH.findall(text), *re.findall(r"\+cpu\b", text)]:
+            complaints.append(f"Cell {index} holds {trace!r}.")
+    return list(dict.fromkeys(complaints))
+
+
+def exercises(notebook: StoredNotebook) -> list[str]:
+    """There are exercises with a checker, stored as a learner finds them: not attempted."""
+    open_ones = [
+        index
+        for index, cell in notebook.code
+        if ".check(" in cell.source
+        and any("Not attempted yet" in output_text(output) for output in cell.outputs)
+    ]
+    if len(open_ones) < EXERCISES:
+        return [f"Only {len(open_ones)} cells check an exercise and print 'Not attempted yet'."]
+    return []
+
+
+def wording(notebook: StoredNotebook) -> list[str]:
+    """The prose is plain: no exclamations, no "Let's"."""
+    complaints = []
+    for index, cell in notebook.markdown:
+        text = prose(cell.source)
+        if EXCLAMATION.search(text):
+            complaints.append(f"Cell {index} has an exclamation mark.")
+        if re.search(r"\blet[’']s\b", text, re.IGNORECASE):
+            complaints.append(f'Cell {index} says "Let\'s".')
+    return complaints
