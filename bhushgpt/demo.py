@@ -33,7 +33,7 @@ def make_room(folder: Path) -> Path | None:
 def describe(session: Session, floors: Floors | None = None) -> str:
     """Return what is about to be trained: text, model, memory and time."""
     corpus, config = session.text.corpus, session.config
-    expected = forecast(config, session.state.model, session.batches, session.device)  # type: ignore[arg-type]
+    expected = forecast(config, session.model, session.batches, session.device)
     lines = [
         f"text    {corpus.title}, {corpus.author}: {len(corpus.text):,} characters, "
         f"{session.text.tokenizer.vocab_size} different; the last tenth is held out",

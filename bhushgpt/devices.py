@@ -58,7 +58,7 @@ class DeviceCard:
         where = f"{self.cores} cores" if self.cores else "cores unknown"
         return (
             f"{self.name} ({self.kind}, {where}, {self.memory_bytes / 2**30:.1f} GiB; "
-            f"{', '.join(self.dtypes)}; torch {self.torch}, {self.threads} threads)"
+            f"{', '.join(self.dtypes)}; torch {self.torch}, threads: {self.threads})"
         )
 
 
@@ -134,8 +134,7 @@ def describe_device(device: torch.device | str = "cpu") -> DeviceCard:
         memory_bytes=memory,
         dtypes=_native_dtypes(device),
         python=platform.python_version(),
-        # "2.13.0+cpu" and "2.13.0" are the same source; the build is told by `kind`.
-        torch=torch.__version__.partition("+")[0],
+        torch=torch.__version__,
         numpy=numpy.__version__,
     )
 
@@ -165,13 +164,8 @@ def machine_card(date: str | None = None) -> dict[str, Any]:
         "cores": cards[0].cores,
         "memory_bytes": cards[0].memory_bytes,
         "devices": [
-            {
-                "name": card.name,
-                "kind": card.kind,
-                "memory_bytes": card.memory_bytes,
-                "dtypes": list(card.dtypes),
-            }
-            for card in cards
+            {"name": c.name, "kind": c.kind, "memory_bytes": c.memory_bytes, "dtypes": [*c.dtypes]}
+            for c in cards
         ],
         "python": cards[0].python,
         "torch": cards[0].torch,

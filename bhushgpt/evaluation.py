@@ -107,18 +107,24 @@ def evaluate(
     device = next((weight.device for weight in model.parameters()), torch.device("cpu"))
     starts = np.append(np.arange(0, len(tokens) - 1 - length, stride), len(tokens) - 1 - length)
     # The window that starts at s predicts tokens s+1 .. s+T; up to here they were counted before.
-    counted = np.append(0, starts[:-1] + length)
+    skips = np.append(0, starts[:-1] + length) - starts
     total = 0.0
     with eval_mode(model):
         for first in range(0, len(starts), batch_size):
             chosen = slice(first, first + batch_size)
-            windows = tokens[starts[chosen, None] + np.arange(length + 1)]  # (B, T+1)
-            ids = torch.from_numpy(windows.astype(np.int64)).to(device)  # (B, T+1)
-            losses = token_losses(model(ids[:, :-1]), ids[:, 1:])  # (B, T)
-            total += _sum_new(losses, counted[chosen] - starts[chosen])
+            windows = tokens[starts[chosen, None] + np.arange(length + 1)]
+            losses = _window_losses(model, torch.from_numpy(windows.astype(np.int64)).to(device))
+            total += _sum_new(losses, skips[chosen])
     return Evaluation(
         nats_per_token=total / (len(tokens) - 1), tokens=len(tokens) - 1, text_bytes=text_bytes
     )
+
+
+def _window_losses(model: LanguageModel, windows: Tensor) -> Tensor:
+    """Return the loss of every token but the first of each window, (B, T) for (B, T+1)."""
+    logits = model(windows[:, :-1])  # (B, T, V)
+    losses = token_losses(logits, windows[:, 1:])  # (B, T)
+    return losses
 
 
 def _sum_new(losses: Tensor, skip: np.ndarray) -> float:

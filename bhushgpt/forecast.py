@@ -12,9 +12,9 @@ from statistics import median
 
 import torch
 
-from bhushgpt.bigram import Bigram
 from bhushgpt.devices import synchronize
-from bhushgpt.gpt import GPT, GPTConfig
+from bhushgpt.gpt import GPTConfig
+from bhushgpt.language_model import LanguageModel
 from bhushgpt.presets import RunConfig
 from bhushgpt.training import StepBatches, TrainState, train
 
@@ -71,7 +71,7 @@ def training_memory(config: RunConfig) -> int:
 
 def forecast(
     config: RunConfig,
-    model: GPT | Bigram,
+    model: LanguageModel,
     batches: StepBatches,
     device: torch.device,
     *,
@@ -101,7 +101,7 @@ def forecast(
             break
     per_step = median(seconds[1:] or seconds)  # the first step also warms up
     return Forecast(
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        parameters=model.parameter_count(),
         memory_bytes=training_memory(config),
         seconds=per_step * config.training.steps,
         tokens_per_second=tokens / per_step,

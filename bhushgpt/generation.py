@@ -85,7 +85,7 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
     if p >= 1:  # rounding must not take the last of the tail
         return logits
     values, ids = logits.sort(dim=-1, descending=True)  # 2 x (B, V)
-    probabilities = values.double().softmax(dim=-1)  # (B, V)
+    probabilities = values.float().softmax(dim=-1)  # (B, V)
     before = probabilities.cumsum(dim=-1) - probabilities  # (B, V)
     # A token stays if what stands before it has not reached p yet; nothing stands before the first.
     values = values.masked_fill(before >= p, -torch.inf)  # (B, V)

@@ -132,14 +132,6 @@ class GPT(LanguageModel):
         logits = self.head(self.norm(x))  # (B, T, V)
         return logits
 
-    def parameter_count(self) -> int:
-        """Return how many numbers are trained; the tied embedding counts once.
-
-        >>> GPT(GPTConfig(vocab_size=79)).parameter_count()  # the size of gpt-v1
-        811648
-        """
-        return sum(parameter.numel() for parameter in self.parameters())
-
     def _initialise(self) -> None:
         """Draw small weights, so that the first loss is near ln V: no token is favoured yet."""
         for name, parameter in self.named_parameters():

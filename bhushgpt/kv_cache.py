@@ -37,6 +37,11 @@ class LayerCache:
         self.length = 0
         self._store: Tensor | None = None
 
+    @property
+    def memory_bytes(self) -> int:
+        """Return the size of the memory set aside: 2 B H capacity D numbers; 0 before the first."""
+        return 0 if self._store is None else self._store.nbytes
+
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Store new keys and values, (B, H, T, D) each; return all so far, (B, H, S, D) each."""
         if self._store is None:
@@ -110,6 +115,11 @@ class Cached(LanguageModel):
                 positions.start = 0
         self._seen = ids
         return logits
+
+    @property
+    def memory_bytes(self) -> int:
+        """Return the size of all layers' memory: 2 L B C context_length numbers in a GPT."""
+        return sum(layer.memory_bytes for layer in self._layers)
 
     def _known(self, ids: Tensor) -> int:
         """Return how many leading ids the cache holds: all of the last call's, or none."""

@@ -23,3 +23,13 @@ class LanguageModel(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """Return logits (B, T, V) for ids (B, T)."""
         raise NotImplementedError
+
+    def parameter_count(self) -> int:
+        """Return how many numbers are trained; a tied weight counts once.
+
+        >>> model = LanguageModel()
+        >>> model.table = nn.Embedding(7, 7)
+        >>> model.parameter_count()
+        49
+        """
+        return sum(parameter.numel() for parameter in self.parameters())

@@ -76,17 +76,17 @@ class MachineRecord:
         }
 
     def limits(self, dtype: str = "float32") -> roofline.Limits:
-        """Return the limits for one dtype.
+        """Return the limits for one dtype; of the products, the fastest repetition counts.
 
         Raises:
             UserError: If this dtype was not measured.
         """
-        rates = self.flops_per_second(dtype)
-        if not rates:
+        times = self.matmul_seconds.get(dtype)
+        if not times:
             there = ", ".join(self.matmul_seconds)
             raise UserError(f"{self.name} was not measured in {dtype}, only in {there}.")
         return roofline.Limits(
-            flops=max(rates.values()),
+            flops=max(roofline.matmul_flops(n, n, n) / min(s) for n, s in times.items()),
             bandwidth=self.bytes_per_second,
             launch=self.launch_seconds,
             link=self.link_bytes_per_second,

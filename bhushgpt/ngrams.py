@@ -53,6 +53,17 @@ class _Counts:
     kinds: np.ndarray
     """(K,) how many different tokens followed each context."""
 
+    @classmethod
+    def of(
+        cls, codes: np.ndarray, n_contexts: int, vocab_size: int
+    ) -> "tuple[_Counts, np.ndarray]":
+        """Count the codes (N,); also return each one's place among the pairs (N,)."""
+        pairs, places, pair_counts = np.unique(codes, return_inverse=True, return_counts=True)
+        owners = pairs // vocab_size
+        totals = np.bincount(owners, weights=pair_counts, minlength=n_contexts)  # (K,)
+        kinds = np.bincount(owners, minlength=n_contexts)  # (K,)
+        return cls(pairs, pair_counts, totals, kinds), places
+
     def find(self, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return each code's place among the pairs, and whether it was seen at all."""
         places = np.searchsorted(self.pairs, codes)  # (N,)
@@ -104,13 +115,10 @@ class NGramCounter:
         for level in range(self.order):
             # The first `level` tokens have no full context of this length.
             codes = contexts * self.vocab_size + tokens[level:]
-            pairs, inverse, counts = np.unique(codes, return_inverse=True, return_counts=True)
-            owners = pairs // self.vocab_size
-            totals = np.bincount(owners, weights=counts, minlength=n_contexts)  # (K,)
-            kinds = np.bincount(owners, minlength=n_contexts)  # (K,)
-            self._levels.append(_Counts(pairs, counts, totals, kinds))
+            counts, places = _Counts.of(codes, n_contexts, self.vocab_size)
+            self._levels.append(counts)
             # A pair's number is the next order's context: codes stay small for any V and n.
-            contexts, n_contexts = inverse[:-1], len(pairs)
+            contexts, n_contexts = places[:-1], len(counts.pairs)
         return self
 
     def _token_probabilities(self, tokens: np.ndarray) -> np.ndarray:

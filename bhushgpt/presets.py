@@ -12,6 +12,7 @@ import torch
 from bhushgpt.bigram import Bigram, BigramConfig
 from bhushgpt.errors import UserError, nearest
 from bhushgpt.gpt import GPT, GPTConfig
+from bhushgpt.language_model import LanguageModel
 from bhushgpt.training import TrainingConfig
 
 
@@ -60,7 +61,15 @@ def gpt_v1(vocab_size: int) -> RunConfig:
     """Return the course's GPT: 0.8 million parameters, a few minutes on a laptop's CPU."""
     return RunConfig(
         preset="gpt-v1",
-        model=GPTConfig(vocab_size=vocab_size, context_length=64, n_layer=4, n_head=4, n_embd=128),
+        # Rotary positions: 0.05 nats better than learned ones after the same steps (notebook 08).
+        model=GPTConfig(
+            vocab_size=vocab_size,
+            context_length=64,
+            n_layer=4,
+            n_head=4,
+            n_embd=128,
+            position="rotary",
+        ),
         training=TrainingConfig(
             steps=2000, batch_size=32, learning_rate=3e-3, warmup_steps=100, schedule="linear"
         ),
@@ -119,14 +128,14 @@ def preset(name: str, vocab_size: int, *, steps: int | None = None) -> RunConfig
     return dataclasses.replace(config, training=training)
 
 
-def build_model(config: RunConfig, device: torch.device | str = "cpu") -> GPT | Bigram:
+def build_model(config: RunConfig, device: torch.device | str = "cpu") -> LanguageModel:
     """Return the untrained model of a run; the same seed gives the same weights.
 
     The weights are drawn on the CPU and then moved, so that they do not depend on the device, and
     the global random state is left as it was.
 
-    >>> a, b = (build_model(preset("gpt-v1-smoke", 7)) for _ in range(2))
-    >>> bool((a.tokens.weight == b.tokens.weight).all())
+    >>> a, b = (build_model(preset("bigram", 7)) for _ in range(2))
+    >>> bool(all((p == q).all() for p, q in zip(a.parameters(), b.parameters())))
     True
     """
     with torch.random.fork_rng(devices=[]):

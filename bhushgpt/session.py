@@ -112,7 +112,7 @@ class Session:
     def _reports(self) -> Generator[Report, None, None]:
         """Yield the reports of training, logging each and glancing at the held-out text."""
         config = self.config.training
-        every = max(1, config.steps // GLANCES)
+        every = max(25, config.steps // GLANCES)
         for report in train(self.state, self.batches, config):
             glance = None
             if report.step % every == 0:

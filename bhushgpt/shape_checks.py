@@ -62,14 +62,14 @@ class Letters:
         return eval(axis, {"__builtins__": {}}, dict(self.sizes))
 
     def explain(self, axis: str) -> str:
-        """Return `axis` with its value and where that value comes from."""
-        origins = [
-            f"{name} = {self.sizes[name]}, {self.origins[name]}"
+        """Return what `axis` should be and why, as the end of a sentence."""
+        parts = [
+            f"{name} = {self.sizes[name]} ({self.origins.get(name, 'given')})"
             for name in dict.fromkeys(LETTER.findall(axis))
         ]
-        if not origins:
-            return f"the comment says {axis}"
-        return ("" if axis in self.sizes else f"{axis} = {self.value(axis)}: ") + "; ".join(origins)
+        if axis in self.sizes:
+            return f"but {parts[0]}"
+        return f"but {axis} = {self.value(axis)}, as {', '.join(parts)}" if parts else f"not {axis}"
 
 
 def shape_of(value: Any) -> tuple[int, ...]:
@@ -109,11 +109,11 @@ def judge(claim: Claim, value: Any, letters: Letters, variables: Mapping[str, An
     >>> judge(read_comment("(B, T)"), np.zeros((2, 5)), letters := Letters(), {})
     ''
     >>> judge(read_comment("(B, 2*T)"), np.zeros((2, 5)), letters, {})
-    'the value has (2, 5); axis 1 is 5, but 2*T = 10: T = 5, line 0'
+    'the value is (2, 5): axis 1 is 5, but 2*T = 10, as T = 5 (line 0)'
     """
     for name in claim.letters & variables.keys():
         if type(variables[name]) is int and letters.origins.get(name) != "given":
-            letters.bind(name, variables[name], "the variable")
+            letters.bind(name, variables[name], "a variable")
     if not claim.is_list:
         return _compare(claim.shapes[0], value, letters, claim.line)
     values = list(value)
@@ -134,13 +134,13 @@ def _compare(axes: tuple[str, ...], value: Any, letters: Letters, line: int) -> 
         dots, free = axes.index("..."), max(0, len(real) - len(axes) + 1)
         axes = axes[:dots] + ("_",) * free + axes[dots + 1 :]
     if len(axes) != len(real):
-        return f"the value has {real}: {len(real)} axes, not {len(axes)}"
+        return f"the value is {real}: {len(real)} axes, not {len(axes)}"
     for axis, size in zip(axes, real, strict=True):
         if LETTER.fullmatch(axis) and axis not in letters.sizes:
             letters.bind(axis, size, f"line {line}")
     wrong = [
-        f"axis {i} is {size}, but {letters.explain(axis)}"
+        f"axis {i} is {size}, {letters.explain(axis)}"
         for i, (axis, size) in enumerate(zip(axes, real, strict=True))
         if letters.value(axis) not in (None, size)
     ]
-    return "; ".join([f"the value has {real}", *wrong]) if wrong else ""
+    return f"the value is {real}: {'; '.join(wrong)}" if wrong else ""

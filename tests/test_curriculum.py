@@ -73,7 +73,7 @@ def test_notebooks_are_complete_and_import_only_what_is_finished() -> None:
 
 def test_the_readme_shows_the_course_as_it_is() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert course_map(LESSONS) in readme, "paste what `python -m tools.curriculum` prints"
+    assert course_map(LESSONS) in readme, "run `python -m tools.curriculum`"
 
 
 def test_the_package_re_exports_nothing() -> None:

@@ -210,6 +210,15 @@ def test_a_layer_sets_memory_aside_once_and_of_the_type_it_is_given() -> None:
     assert layer.append(one[:, :, :0], one[:, :, :0])[0].dtype == torch.bfloat16
 
 
+def test_the_memory_of_a_cache_equals_the_formula() -> None:
+    for layers, heads, width, batch in ((1, 2, 16, 1), (3, 4, 24, 2)):
+        cached = Cached(make_gpt(n_layer=layers, n_head=heads, n_embd=width))
+        assert cached.memory_bytes == 0
+        cached(prompts(batch, 2))
+        # keys and values, for every layer, prompt, channel and position, in 4 bytes each
+        assert cached.memory_bytes == 2 * layers * batch * width * CONTEXT * 4
+
+
 # Planted mistakes: each is caught by the comparison that the tests above make
 
 

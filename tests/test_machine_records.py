@@ -17,7 +17,7 @@ def made_up() -> MachineRecord:
         threads=2,
         measured_by="by hand",
         machine={"date": "2026-01-31", "system": "Linux", "devices": [], "torch": "2.13.0"},
-        matmul_seconds={"float32": {16: (1.0, 2.0, 3.0), 32: (4.0, 4.0, 4.0)}},
+        matmul_seconds={"float32": {16: (1.0, 2.0, 3.0), 32: (4.0, 8.0, 9.0)}},
         bytes_per_second=10.0,
         launch_seconds=0.5,
         link_bytes_per_second=None,
@@ -49,12 +49,12 @@ def test_no_file_is_no_record(tmp_path):
 def test_rates_come_from_the_median(tmp_path):
     assert made_up().flops_per_second() == {
         16: matmul_flops(16, 16, 16) / 2.0,
-        32: matmul_flops(32, 32, 32) / 4.0,
+        32: matmul_flops(32, 32, 32) / 8.0,
     }
     assert made_up().flops_per_second("bfloat16") == {}
 
 
-def test_limits_are_the_best_size_and_the_measured_rates():
+def test_limits_are_the_fastest_product_and_the_measured_rates():
     best = matmul_flops(32, 32, 32) / 4.0
     assert made_up().limits() == Limits(flops=best, bandwidth=10.0, launch=0.5, link=None)
 

@@ -46,7 +46,7 @@ def sound(name: str = "04_sound") -> StoredNotebook:
     not_yet = "Not attempted yet: add the numbers."
     code = [
         v4.new_code_cell("show(figure)", outputs=[picture]),
-        printed("from bhushgpt.bigram import Bigram\nassert same", "equal\n", "finished"),
+        printed("from bhushgpt.bigram import Bigram\nassert Bigram", "equal\n", "finished"),
         printed("add.check(my_add)", not_yet),
         printed("multiply.check(my_multiply)", not_yet),
         *(printed(f"print({number})", f"{number}\n") for number in range(16)),
@@ -151,10 +151,10 @@ DEFECTS: dict[str, tuple[str, Plant, str]] = {
         lambda n: put(code_cell(n, 1), source="from bhushgpt.bigram import Bigram"),
         "asserts nothing",
     ),
-    "a finished cell without import": (
+    "a finished cell without the package": (
         "finished",
-        lambda n: put(code_cell(n, 1), source="assert 1 == 1"),
-        "imports no module",
+        lambda n: put(code_cell(n, 1), source="from bhushgpt.bigram import Bigram\nassert 1 == 1"),
+        "uses nothing of the package",
     ),
     "mostly measured": ("compared", all_measured, "are compared"),
     "a compared warning": (

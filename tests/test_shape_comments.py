@@ -110,13 +110,14 @@ def traced_module(name: str, path: Path, known: dict[str, int]) -> tuple[ModuleT
 
 
 def is_definition(node: ast.stmt) -> bool:
-    if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
-        try:
-            ast.literal_eval(node.value)
-        except ValueError:
-            return False
-        return True
-    return isinstance(node, KEPT)
+    """Whether a statement imports, defines, or names a literal constant."""
+    if not isinstance(node, ast.Assign):
+        return isinstance(node, KEPT)
+    try:
+        ast.literal_eval(node.value)
+    except ValueError:
+        return False
+    return all(isinstance(target, ast.Name) for target in node.targets)
 
 
 def traced_notebook(
@@ -260,29 +261,29 @@ def test_true_comments_are_reached_and_pass(body: str) -> None:
 
 
 WRONG = {
-    "swapped pair": ("x = torch.zeros(5, 7)  # (T, B)", "axis 0 is 5, but T = 7, given"),
-    "wrong letter": ("x = torch.zeros(5, 7, 12)  # (B, T, H)", "axis 2 is 12, but H = 3, given"),
-    "wrong product": ("x = torch.zeros(5, 36)  # (B, 4*C)", "4*C = 48: C = 12, given"),
-    "wrong integer": ("x = torch.zeros(5, 2)  # (B, 1)", "axis 1 is 2, but the comment says 1"),
+    "swapped pair": ("x = torch.zeros(5, 7)  # (T, B)", "axis 0 is 5, but T = 7 (given)"),
+    "wrong letter": ("x = torch.zeros(5, 7, 12)  # (B, T, H)", "axis 2 is 12, but H = 3 (given)"),
+    "wrong product": ("x = torch.zeros(5, 36)  # (B, 4*C)", "4*C = 48, as C = 12 (given)"),
+    "wrong integer": ("x = torch.zeros(5, 2)  # (B, 1)", "axis 1 is 2, not 1"),
     "missing axis": ("x = torch.zeros(5, 7)  # (B, T, C)", "2 axes, not 3"),
     "too few for dots": ("x = torch.zeros(5)  # (B, ..., C)", "1 axes, not 2"),
     "one of three": (
         "x = [torch.zeros(5), torch.zeros(5), torch.zeros(7)]  # 3 x (B,)",
-        "value 2: the value has (7,)",
+        "value 2: the value is (7,)",
     ),
     "two of three": ("x = [torch.zeros(5)] * 2  # 3 x (B,)", "there are 2 values, not 3"),
-    "listed": ("x = torch.zeros(5), torch.zeros(1)  # (B,), ()", "value 1: the value has (1,)"),
+    "listed": ("x = torch.zeros(5), torch.zeros(1)  # (B,), ()", "value 1: the value is (1,)"),
     "no shape": ("x = 'text'  # (B,)", "type str has no shape"),
     "ragged": ("x = [[1], [2, 3]]  # (B, T)", "its rows have different lengths"),
     "second use": (
         "x = torch.zeros(9, 8)  # (N, M)\ny = x.T  # (N, M)",
-        "line 2, 'y = x.T  # (N, M)': the value has (8, 9); axis 0 is 8, but N = 9, line 1",
+        "line 2, 'y = x.T  # (N, M)': the value is (8, 9): axis 0 is 8, but N = 9 (line 1)",
     ),
-    "variable": ("N = 3\nx = torch.zeros(4)  # (N,)", "axis 0 is 4, but N = 3, the variable"),
+    "variable": ("N = 3\nx = torch.zeros(4)  # (N,)", "axis 0 is 4, but N = 3 (a variable)"),
     "after change": ("x = torch.zeros(1)\nx = x\nx += 1  # (B,)", "axis 0 is 1, but B = 5"),
     "second turn": (
         "for n in (5, 6):\n    x = torch.zeros(n)  # (N,)",
-        "axis 0 is 6, but N = 5, line 2",
+        "axis 0 is 6, but N = 5 (line 2)",
     ),
     "parameter": ("def f(\n    x,  # (B,)\n):\n    return x\nf(torch.zeros(6))", "snippet, line 2"),
 }

@@ -2,9 +2,12 @@
 
 A module may import only modules that the same or an earlier notebook finishes, a notebook only
 modules finished by then. Each `..._complaints` function returns sentences, none when all is well.
+
+    python -m tools.curriculum      brings the table in README.md up to date
 """
 
 import ast
+import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -143,5 +146,15 @@ def _judged(
     ]
 
 
+def write_course_map(readme: Path) -> None:
+    """Put the table as it is now in the place of the one in README.md."""
+    text = readme.read_text(encoding="utf-8")
+    table = re.search(r"^\| notebook \|.*\n(?:\|.*\n)+", text, re.MULTILINE)
+    if table is None:
+        raise ValueError("README.md has no table that begins with '| notebook |'.")
+    new = text.replace(table[0], course_map(read_curriculum()) + "\n")
+    readme.write_text(new, encoding="utf-8", newline="\n")
+
+
 if __name__ == "__main__":
-    print(course_map(read_curriculum()))
+    write_course_map(ROOT / "README.md")

@@ -66,3 +66,20 @@ def code_trees(notebook: NotebookNode) -> Iterator[tuple[int, ast.AST]]:
                 yield index, ast.parse(TransformerManager().transform_cell(cell.source))
             except SyntaxError:
                 continue
+
+
+def uses_package(notebook: NotebookNode, place: int) -> bool:
+    """Return whether a cell uses a name that it or a cell before it imports from the package."""
+    imported: set[str] = set()
+    for index, tree in code_trees(notebook):
+        nodes = list(ast.walk(tree)) if index <= place else []
+        for node in nodes:
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PACKAGE):
+                imported |= {alias.asname or alias.name for alias in node.names}
+            elif isinstance(node, ast.Import):
+                names = [alias.asname or alias.name.split(".")[0] for alias in node.names]
+                ours = [alias.name.startswith(PACKAGE) for alias in node.names]
+                imported |= {name for name, our in zip(names, ours, strict=True) if our}
+        if index == place:
+            return any(isinstance(node, ast.Name) and node.id in imported for node in nodes)
+    return False

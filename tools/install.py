@@ -252,9 +252,11 @@ def install_pylzma(python: Path) -> str:
     (pylzma,) = project["project"]["optional-dependencies"]["sevenzip"]
     try:
         pip_install(python, [pylzma])
-    except PipFailed:
-        compiler = COMPILER.get(sys.platform, "from your system's packages")
+    except PipFailed as error:
         again = f"{python.relative_to(ROOT)} -m pip install {pylzma}"
+        compiler = COMPILER.get(sys.platform, "from your system's packages")
+        if NO_INDEX.search(str(error)) or "No matching distribution" in str(error):
+            return f"Everything is installed except pylzma, which could not be had; later: {again}"
         return (
             "Everything is installed except pylzma, which needs a C compiler and is used only for "
             f".7z archives and one comparison: get a compiler ({compiler}), then run: {again}"

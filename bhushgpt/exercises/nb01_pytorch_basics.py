@@ -1,4 +1,4 @@
-"""Exercises of notebook 01: counting parameters, merging heads, a window mask, a gather.
+"""Exercises of notebook 01: counting parameters, merging heads, gradient descent, a gather.
 
 The letters of the shapes: B batch, T time, H heads, D head size, V vocabulary.
 
@@ -8,7 +8,6 @@ Lesson: notebook 01.
 import torch
 from torch import Tensor
 
-from bhushgpt.exercises.attempts import kind
 from bhushgpt.exercises.exercise import Exercise, ValueExercise
 
 COUNT_MISTAKES = {
@@ -90,53 +89,62 @@ merge_heads = Exercise(
 )
 
 
-def _window(T: int, width: int) -> Tensor:
-    age = torch.arange(T)[:, None] - torch.arange(T)
-    return (age >= 0) & (age < width)
+def _fitted(x: Tensor, y: Tensor, rate: float, steps: int) -> float:
+    w = torch.tensor(0.0, requires_grad=True)
+    for _ in range(steps):
+        (gradient,) = torch.autograd.grad(((w * x - y) ** 2).mean(), w)
+        with torch.no_grad():
+            w -= rate * gradient
+    return w.item()
 
 
-def _check_window(answer) -> str | None:
-    T, width = 7, 3
-    right = _window(T, width)
-    out = answer(T, width)
-    if not isinstance(out, Tensor):
-        return f"a tensor is expected, but {kind(out)} came."
-    if out.dtype != torch.bool:
-        return f"the table must hold true and false (torch.bool), not {out.dtype}: compare."
-    if out.shape != (T, T):
-        return f"the shape must be (T, T), here {(T, T)}, not {tuple(out.shape)}."
-    age = torch.arange(T)[:, None] - torch.arange(T)
-    mistakes = (
-        (~right, "true and false are swapped: true is where position t may look."),
-        (right.T, "row and column are swapped: every position looks into the future."),
-        (age >= 0, "the whole past is visible: the window has no far edge."),
-        (age < width, "the future is visible: the window has no near edge."),
-        (age.abs() < width, "the window reaches into the future too; abs() is the reason."),
-        ((age >= 0) & (age <= width), "the window is one too wide: t itself counts as one."),
-        ((age > 0) & (age < width), "no position sees itself; t itself belongs to the window."),
-        ((age > 0) & (age <= width), "the window is one place too early: it begins at t itself."),
-    )
-    for wrong, sentence in mistakes:
-        if torch.equal(out, wrong):
+def _paths(x: Tensor, y: Tensor, rate: float, steps: int) -> dict[str, float]:
+    """What each misconception ends at."""
+
+    def walk(rate: float = rate, steps: int = steps, keep: float = 0.0, w: float = 0.0) -> float:
+        collected = 0.0
+        for _ in range(steps):
+            collected = keep * collected + float((2 * (w * x - y) * x).mean())
+            w -= rate * collected
+        return w
+
+    return {
+        "w is still at its start; take `steps` steps.": 0.0,
+        "w walks uphill: subtract rate * gradient.": walk(-rate),
+        "gradients pile up in .grad: clear it before each backward.": walk(keep=1.0),
+        "that is a single step; repeat it `steps` times.": walk(steps=1),
+        "that is one step too many.": walk(steps=steps + 1),
+        "that is one step too few.": walk(steps=steps - 1),
+        "the loss is the mean over the examples, you took the sum.": walk(rate * len(x)),
+        "the gradient is half of what it should be: the loss is the square.": walk(rate / 2),
+        "start at w = 0, not at 1.": walk(w=1.0),
+        "that is where endless descent arrives; stop after `steps` steps.": float(x @ y / (x @ x)),
+        "that is the loss; the slope w is wanted.": float(((walk() * x - y) ** 2).mean()),
+    }
+
+
+def _check_fit(answer) -> str | None:
+    setting = torch.tensor([1.0, 2.0, -1.0]), torch.tensor([3.0, 7.0, -2.0]), 0.05, 4
+    came, right = float(answer(*setting)), _fitted(*setting)
+    for sentence, wrong in _paths(*setting).items():
+        if abs(came - wrong) < 1e-4:
             return sentence
-    if not torch.equal(out, right):
-        return "it is true at wrong places; draw it for T = 4, width = 2 and compare by eye."
-    if not torch.equal(answer(4, 9), _window(4, 9)):
-        return "it fails where the window is wider than the text, T = 4 and width = 9."
+    if abs(came - right) > 1e-4:
+        return f"after 4 steps with rate 0.05, w should be {right:.4f}, but it is {came:.4f}."
     return None
 
 
-window_mask = Exercise(
-    name="window_mask",
-    question="Return a (T, T) table: true where position t may see, itself and width - 1 before.",
+fit_slope = Exercise(
+    name="fit_slope",
+    question="Return w after `steps` steps of descent on the mean of (w * x - y)**2 from w = 0.",
     hints=(
-        "age = torch.arange(T)[:, None] - torch.arange(T) is how long ago each column was.",
-        "The future has a negative age.",
-        "Two comparisons of age, joined with &.",
+        "w = torch.tensor(0.0, requires_grad=True), and in a loop: loss, backward, change w.",
+        "Change w inside `with torch.no_grad():`, by w -= rate * w.grad.",
+        "Clear the gradient in each turn: w.grad = None.",
     ),
-    reference=_window,
-    checks=_check_window,
-    praise="no future, no far past, and each position sees itself.",
+    reference=_fitted,
+    checks=_check_fit,
+    praise="downhill, one clean gradient at a time.",
 )
 
 

@@ -1,6 +1,6 @@
 """Exercises of notebook 02: a fair timer, counted work, and what a product waits for."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
@@ -9,28 +9,27 @@ from bhushgpt.exercises.exercise import Exercise
 from bhushgpt.roofline import Limits
 from bhushgpt.timing import format_seconds
 
+Answer = Callable[..., Any]
 LAUNCH, BUSY = 0.001, 0.1  # seconds of the fake device's operation: handing over, computing
 FAIR = LAUNCH + BUSY
 
 
-class _Watched(FakeDevice):
-    """A fake device that remembers what it was asked, as "now", "run" and "synchronize"."""
+def _time(
+    answer: Answer, durations: Sequence[float] = (BUSY,), *, warmup: int = 0, queued: float = 0.0
+) -> tuple[float, list[str]]:
+    """Let the answer time the durations, one a repetition; return its result and what it asked."""
+    device, log = FakeDevice(launch=LAUNCH), []
+    device.run(queued)
 
-    def __init__(self) -> None:
-        super().__init__(launch=LAUNCH)
-        self.log: list[str] = []
+    def logged(name: str) -> Answer:
+        method = getattr(device, name)
+        return lambda *arguments: (log.append(name), method(*arguments))[1]
 
-    def now(self) -> float:
-        self.log.append("now")
-        return super().now()
-
-    def synchronize(self) -> None:
-        self.log.append("synchronize")
-        super().synchronize()
-
-    def run(self, seconds: float) -> None:
-        self.log.append("run")
-        super().run(seconds)
+    for name in ("now", "run", "synchronize"):
+        setattr(device, name, logged(name))
+    coming = iter([BUSY] * warmup + list(durations))
+    result = answer(lambda: device.run(next(coming, BUSY)), device, len(durations), warmup)
+    return float(result), log
 
 
 def _reference_fair_seconds(
@@ -48,28 +47,11 @@ def _reference_fair_seconds(
     return median(seconds)
 
 
-def _time(
-    answer: Callable[..., Any],
-    durations: Sequence[float] = (BUSY,),
-    *,
-    warmup: int = 0,
-    queued: float = 0.0,
-) -> tuple[float, list[str]]:
-    """Let the answer time the durations, one a repetition, and return its result and the log."""
-    device = _Watched()
-    if queued:
-        FakeDevice.run(device, queued)
-    coming = iter([BUSY] * warmup + list(durations))
-    repeats = len(durations)
-    result = answer(lambda: device.run(next(coming, BUSY)), device, repeats, warmup)
-    return float(result), device.log
-
-
 def _near(value: float, expected: float) -> bool:
     return abs(value - expected) < 1e-6
 
 
-def _one_reading(answer: Callable[..., Any]) -> str | None:
+def _one_reading(answer: Answer) -> str | None:
     """Look at the simplest case: one repetition, nothing queued, no cold start."""
     result, log = _time(answer)
     came, fair = format_seconds(abs(result)), format_seconds(FAIR)
@@ -91,7 +73,7 @@ def _one_reading(answer: Callable[..., Any]) -> str | None:
     return None if _near(result, FAIR) else f"one operation took {fair}, yours says {came}."
 
 
-def _check_fair_seconds(answer: Callable[..., Any]) -> str | None:
+def _check_fair_seconds(answer: Answer) -> str | None:
     mistake = _one_reading(answer)
     if mistake:
         return mistake
@@ -110,7 +92,7 @@ def _check_fair_seconds(answer: Callable[..., Any]) -> str | None:
     return _many_readings(answer)
 
 
-def _many_readings(answer: Callable[..., Any]) -> str | None:
+def _many_readings(answer: Answer) -> str | None:
     """Look at what is made of several repetitions."""
     alike, _ = _time(answer, [BUSY] * 5)
     if _near(alike, 5 * FAIR):
@@ -148,14 +130,10 @@ fair_seconds = Exercise(
 
 
 def _diagnosed(
-    answer: Callable[..., Any],
-    cases: Sequence[tuple],
-    right: Callable[..., Any],
-    mistakes: Mapping[str, Callable[..., Any]],
+    answer: Answer, cases: Sequence[tuple], right: Answer, mistakes: dict[str, Answer]
 ) -> str | None:
     """Run all cases, and name the mistake that gives exactly these answers."""
-    came = [answer(*case) for case in cases]
-    expected = [right(*case) for case in cases]
+    came, expected = [answer(*case) for case in cases], [right(*case) for case in cases]
     if came == expected:
         return None
     for message, wrong in mistakes.items():
@@ -172,31 +150,16 @@ def _reference_mlp_flops(tokens: int, inputs: int, hidden: int, outputs: int) ->
     return first + second
 
 
-MLP_MISTAKES: dict[str, Callable[..., Any]] = {
-    "that is half: each multiplication comes with an addition.": (
-        lambda t, i, h, o: t * i * h + t * h * o
-    ),
-    "that is the first layer alone; the second one maps hidden to outputs.": (
-        lambda t, i, h, o: 2 * t * i * h
-    ),
-    "that is the second layer alone; the first one maps inputs to hidden.": (
-        lambda t, i, h, o: 2 * t * h * o
-    ),
-    "that is the work of one token; every token goes through the layers.": (
-        lambda t, i, h, o: 2 * (i * h + h * o)
-    ),
-    "that is the number of weights. Each is used once for every token, in two operations.": (
-        lambda t, i, h, o: i * h + h * o
-    ),
-    "that is a whole training step; the forward pass alone is a third of it.": (
-        lambda t, i, h, o: 6 * t * (i * h + h * o)
-    ),
-    "you multiplied the two layers' work; they run one after the other, so add.": (
-        lambda t, i, h, o: 4 * t * i * h * t * h * o
-    ),
-    "that is one layer straight from inputs to outputs; the hidden numbers lie between.": (
-        lambda t, i, h, o: 2 * t * i * o
-    ),
+MLP_CASES = [(7, 3, 5, 2), (2, 11, 13, 17)]
+MLP_MISTAKES: dict[str, Answer] = {
+    "that is half: each product comes with an addition.": lambda t, i, h, o: t * h * (i + o),
+    "that is the first layer alone.": lambda t, i, h, o: 2 * t * i * h,
+    "that is the second layer alone.": lambda t, i, h, o: 2 * t * h * o,
+    "that is one token; each goes through both layers.": lambda t, i, h, o: 2 * h * (i + o),
+    "that is the weights; a token uses each of them twice.": lambda t, i, h, o: h * (i + o),
+    "that is a training step, three times as much.": lambda t, i, h, o: 6 * t * h * (i + o),
+    "one layer runs after the other, so add.": lambda t, i, h, o: 4 * t * i * h * t * h * o,
+    "the hidden numbers lie between the two ends.": lambda t, i, h, o: 2 * t * i * o,
 }
 
 mlp_flops = Exercise(
@@ -208,15 +171,8 @@ mlp_flops = Exercise(
     ),
     praise="a GPT's MLP, C to 4C to C, so takes 16 * tokens * C * C.",
     reference=_reference_mlp_flops,
-    checks=lambda answer: _diagnosed(
-        answer, [(7, 3, 5, 2), (2, 11, 13, 17)], _reference_mlp_flops, MLP_MISTAKES
-    ),
+    checks=lambda answer: _diagnosed(answer, MLP_CASES, _reference_mlp_flops, MLP_MISTAKES),
 )
-
-
-def _longest(launch: float, transfer: float, arithmetic: float) -> str:
-    times = {"launch": launch, "transfer": transfer, "arithmetic": arithmetic}
-    return max(times, key=lambda name: times[name])
 
 
 def _reference_bottleneck(n: int, machine: Limits) -> str:
@@ -231,47 +187,39 @@ def _reference_bottleneck(n: int, machine: Limits) -> str:
 
 # An imagined device with round numbers; the sizes lie between the places where mistakes turn.
 IMAGINED = Limits(flops=10e12, bandwidth=1e12, launch=1e-5, link=10e9)
-SIZES = (4, 50, 100, 1000, 2000, 5000, 8000, 20000)
+BOTTLENECK_CASES = [(n, IMAGINED) for n in (4, 50, 100, 1000, 2000, 5000, 8000, 20000)]
 
-BOTTLENECK_MISTAKES: dict[str, Callable[..., Any]] = {
-    "the result has to come back: three matrices cross the link, not two.": (
-        lambda n, m: _longest(m.launch, 8 * n * n / m.link, 2 * n**3 / m.flops)
+
+def _longest(
+    *, launch: float = 1e-5, sent: float = 12 / 10e9, steps: float = 2 / 10e12, power: int = 3
+) -> Answer:
+    """Return an answer for the imagined device that starts from other numbers than the right."""
+
+    def answer(n: int, machine: Limits) -> str:
+        times = [(launch, "launch"), (sent * n * n, "transfer"), (steps * n**power, "arithmetic")]
+        return max(times)[1]
+
+    return answer
+
+
+BOTTLENECK_MISTAKES: dict[str, Answer] = {
+    "three matrices cross the link: the result has to come back.": _longest(sent=8 / 10e9),
+    "the link is in bytes per second; a float32 has 4 of them.": _longest(sent=3 / 10e9),
+    "each multiplication comes with an addition.": _longest(steps=1 / 10e12),
+    "a product of n x n matrices takes 2 * n**3 operations, not n**2.": _longest(power=2),
+    "machine.bandwidth is the device's own memory; use machine.link.": _longest(sent=12 / 1e12),
+    "you left out machine.launch, which small products wait for.": _longest(launch=0.0),
+    "you compared amounts, not times: divide by the rates.": _longest(sent=12.0, steps=2.0),
+    "that is the shortest; the longest decides.": _longest(
+        launch=-1e-5, sent=-12e-10, steps=-2e-13
     ),
-    "the link is in bytes per second, and a float32 number has 4 bytes.": (
-        lambda n, m: _longest(m.launch, 3 * n * n / m.link, 2 * n**3 / m.flops)
-    ),
-    "each of the n * n * n multiplications comes with an addition.": (
-        lambda n, m: _longest(m.launch, 12 * n * n / m.link, n**3 / m.flops)
-    ),
-    "a product of n x n matrices takes 2 * n**3 operations, not 2 * n**2.": (
-        lambda n, m: _longest(m.launch, 12 * n * n / m.link, 2 * n * n / m.flops)
-    ),
-    "the matrices come over machine.link; machine.bandwidth is the device's own memory.": (
-        lambda n, m: _longest(m.launch, 12 * n * n / m.bandwidth, 2 * n**3 / m.flops)
-    ),
-    "you left out machine.launch, which small products wait for.": (
-        lambda n, m: _longest(0.0, 12 * n * n / m.link, 2 * n**3 / m.flops)
-    ),
-    "you compared amounts, not times: divide each by its rate.": (
-        lambda n, m: _longest(m.launch, 12 * n * n, 2 * n**3)
-    ),
-    "that is the shortest of the three; the longest one decides.": (
-        lambda n, m: _longest(-m.launch, -12 * n * n / m.link, -2 * n**3 / m.flops)
-    ),
-    "you always say 'arithmetic'; a small product waits for something else.": (
-        lambda n, m: "arithmetic"
-    ),
-    "you always say 'transfer'; the work grows faster than the matrices.": (
-        lambda n, m: "transfer"
-    ),
+    "you always say 'arithmetic'; try n = 4.": lambda n, machine: "arithmetic",
+    "you always say 'transfer'; try n = 20000.": lambda n, machine: "transfer",
 }
 
 bottleneck = Exercise(
     name="bottleneck",
-    question=(
-        "Return 'launch', 'transfer' or 'arithmetic': what an n x n float32 product waits for "
-        "longest when operands and result live in the computer's memory."
-    ),
+    question="Return 'launch', 'transfer' or 'arithmetic': what an n x n product waits for longest.",
     hints=(
         "Three times: machine.launch, bytes / machine.link, operations / machine.flops.",
         "Two matrices go to the device and one comes back: 3 * n * n numbers of 4 bytes.",
@@ -280,6 +228,6 @@ bottleneck = Exercise(
     praise="and now you know from which size on a device is worth the way to it.",
     reference=_reference_bottleneck,
     checks=lambda answer: _diagnosed(
-        answer, [(n, IMAGINED) for n in SIZES], _reference_bottleneck, BOTTLENECK_MISTAKES
+        answer, BOTTLENECK_CASES, _reference_bottleneck, BOTTLENECK_MISTAKES
     ),
 )

@@ -5,10 +5,10 @@ from kill_table import assert_exercise
 
 from bhushgpt.exercises.nb01_pytorch_basics import (
     COUNT_MISTAKES,
+    fit_slope,
     merge_heads,
     n_parameters,
     probability_of_targets,
-    window_mask,
 )
 
 
@@ -89,90 +89,103 @@ def test_merging_by_cat_is_right_too():
     assert merge_heads.judge(lambda x: torch.cat(list(x.unbind(1)), dim=-1)).status == "right"
 
 
-def age(T):
-    return torch.arange(T)[:, None] - torch.arange(T)
+def descend(x, y, rate, steps, start=0.0, loss=lambda e: (e**2).mean(), clear=True):
+    w = torch.tensor(start, requires_grad=True)
+    for _ in range(steps):
+        loss(w * x - y).backward()
+        with torch.no_grad():
+            w -= rate * w.grad
+        if clear:
+            w.grad = None
+    return w.detach()
 
 
-def upside_down(T, width):
-    return ~((age(T) >= 0) & (age(T) < width))
+def never_moves(x, y, rate, steps):
+    return torch.tensor(0.0)
 
 
-def turned(T, width):
-    return ((age(T) >= 0) & (age(T) < width)).T
+def uphill(x, y, rate, steps):
+    return descend(x, y, -rate, steps)
 
 
-def only_causal(T, width):
-    return torch.ones(T, T).tril().bool()
+def never_clears(x, y, rate, steps):
+    return descend(x, y, rate, steps, clear=False)
 
 
-def only_far_edge(T, width):
-    return age(T) < width
+def one_step(x, y, rate, steps):
+    return descend(x, y, rate, 1)
 
 
-def both_sides(T, width):
-    return age(T).abs() < width
+def one_more(x, y, rate, steps):
+    return descend(x, y, rate, steps + 1)
 
 
-def one_too_wide(T, width):
-    return (age(T) >= 0) & (age(T) <= width)
+def one_less(x, y, rate, steps):
+    return descend(x, y, rate, steps - 1)
 
 
-def without_itself(T, width):
-    return (age(T) > 0) & (age(T) < width)
+def sums(x, y, rate, steps):
+    return descend(x, y, rate, steps, loss=lambda e: (e**2).sum())
 
 
-def one_too_early(T, width):
-    return (age(T) > 0) & (age(T) <= width)
+def halves(x, y, rate, steps):
+    return descend(x, y, rate, steps, loss=lambda e: (e**2).mean() / 2)
 
 
-def ones_and_zeros(T, width):
-    return torch.ones(T, T).tril() - torch.ones(T, T).tril(-width)
+def starts_at_one(x, y, rate, steps):
+    return descend(x, y, rate, steps, start=1.0)
 
 
-def narrow_table(T, width):
-    return torch.ones(T, width).bool()
+def solves(x, y, rate, steps):
+    return x @ y / (x @ x)
 
 
-def nested_lists(T, width):
-    return [[0 <= t - s < width for s in range(T)] for t in range(T)]
+def returns_the_loss(x, y, rate, steps):
+    return ((descend(x, y, rate, steps) * x - y) ** 2).mean()
 
 
-def everything(T, width):
-    return torch.ones(T, T).bool()
+def absolute_errors(x, y, rate, steps):
+    return descend(x, y, rate, steps, loss=lambda e: e.abs().mean())
 
 
-def fixed_width(T, width):
-    return (age(T) >= 0) & (age(T) < 3)
+def changes_while_remembering(x, y, rate, steps):
+    w = torch.tensor(0.0, requires_grad=True)
+    for _ in range(steps):
+        ((w * x - y) ** 2).mean().backward()
+        w -= rate * w.grad
+    return w
 
 
-def test_the_kill_table_of_window_mask():
+def test_the_kill_table_of_fit_slope():
     assert_exercise(
-        window_mask,
+        fit_slope,
         stub,
         {
-            upside_down: "true and false are swapped",
-            turned: "row and column are swapped",
-            only_causal: "no far edge",
-            only_far_edge: "no near edge",
-            both_sides: "abs() is the reason",
-            one_too_wide: "one too wide",
-            without_itself: "no position sees itself",
-            one_too_early: "one place too early",
-            ones_and_zeros: "(torch.bool), not torch.float32",
-            narrow_table: "must be (T, T)",
-            nested_lists: "a list came",
-            everything: "true at wrong places",
-            fixed_width: "wider than the text",
+            never_moves: "still at its start",
+            uphill: "walks uphill",
+            never_clears: "pile up in .grad",
+            one_step: "a single step",
+            one_more: "one step too many",
+            one_less: "one step too few",
+            sums: "you took the sum",
+            halves: "half of what it should be",
+            starts_at_one: "start at w = 0",
+            solves: "endless descent",
+            returns_the_loss: "that is the loss; the slope",
+            absolute_errors: "w should be",
+            changes_while_remembering: "a leaf Variable that requires grad",
         },
     )
 
 
-def test_a_window_by_tril_and_triu_is_right_too():
-    def answer(T, width):
-        ones = torch.ones(T, T).bool()
-        return ones.tril() & ones.triu(1 - width)
+def test_a_gradient_by_calculus_is_right_too():
+    def answer(x, y, rate, steps):
+        w = 0.0
+        for _ in range(steps):
+            w = w - rate * (2 * (w * x - y) * x).mean()
+        return w
 
-    assert window_mask.judge(answer).status == "right"
+    assert fit_slope.judge(answer).status == "right"
 
 
 def picked(values, targets):

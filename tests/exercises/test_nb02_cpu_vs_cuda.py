@@ -147,13 +147,13 @@ TIMERS = [
 
 MLPS = [
     (lambda t, i, h, o: t * h * (i + o), "that is half"),
-    (lambda t, i, h, o: 2 * t * i * h, "the first layer alone"),
-    (lambda t, i, h, o: 2 * t * h * o, "the second layer alone"),
-    (lambda t, i, h, o: 2 * h * (i + o), "the work of one token"),
-    (lambda t, i, h, o: h * (i + o), "the number of weights"),
-    (lambda t, i, h, o: 6 * t * h * (i + o), "a whole training step"),
+    (lambda t, i, h, o: 2 * t * i * h, "that is the first layer"),
+    (lambda t, i, h, o: 2 * t * h * o, "that is the second layer"),
+    (lambda t, i, h, o: 2 * h * (i + o), "that is one token"),
+    (lambda t, i, h, o: h * (i + o), "that is the weights"),
+    (lambda t, i, h, o: 6 * t * h * (i + o), "that is a training step"),
     (lambda t, i, h, o: (2 * t * i * h) * (2 * t * h * o), "so add"),
-    (lambda t, i, h, o: 2 * t * i * o, "straight from inputs to outputs"),
+    (lambda t, i, h, o: 2 * t * i * o, "the hidden numbers lie between"),
     (lambda t, i, h, o: 2 * t * h * (i + o) + t * (h + o), "for 7, 3, 5, 2 it is 350, yours"),
 ]
 
@@ -169,19 +169,19 @@ BOTTLENECKS = [
     ),
     (
         lambda n, m: longest(m.launch, 3 * n * n / m.link, 2 * n**3 / m.flops),
-        "a float32 number has 4 bytes",
+        "a float32 has 4 of them",
     ),
     (
         lambda n, m: longest(m.launch, 12 * n * n / m.link, n**3 / m.flops),
-        "comes with an addition",
+        "each multiplication comes with",
     ),
     (
         lambda n, m: longest(m.launch, 12 * n * n / m.link, 2 * n**2 / m.flops),
-        "not 2 * n**2",
+        "not n**2",
     ),
     (
         lambda n, m: longest(m.launch, 12 * n * n / m.bandwidth, 2 * n**3 / m.flops),
-        "the matrices come over machine.link",
+        "use machine.link",
     ),
     (
         lambda n, m: "transfer" if 12 * n * n / m.link > 2 * n**3 / m.flops else "arithmetic",
@@ -196,8 +196,8 @@ BOTTLENECKS = [
         )[1],
         "that is the shortest",
     ),
-    (lambda n, m: "arithmetic", "always say 'arithmetic'"),
-    (lambda n, m: "transfer", "always say 'transfer'"),
+    (lambda n, m: "arithmetic", "you always say 'arithmetic'"),
+    (lambda n, m: "transfer", "you always say 'transfer'"),
     (lambda n, m: "compute", "for 4 it is launch, yours says compute"),
 ]
 

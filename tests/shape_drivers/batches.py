@@ -1,0 +1,5 @@
+import numpy as np
+
+
+def drive(m, s):
+    m.Batches(np.arange(50), batch_size=s.B, context_length=s.T)[0]

@@ -1,0 +1,68 @@
+"""The memory formula against what torch really keeps, the time against the clock's arithmetic."""
+
+import numpy as np
+import pytest
+import torch
+
+from bhushgpt.batches import Batches
+from bhushgpt.forecast import Forecast, forecast, training_memory
+from bhushgpt.presets import build_model, preset
+from bhushgpt.training import batch_loss
+
+
+def kept_for_backward(model, inputs, targets) -> int:
+    """Bytes that one forward pass keeps for backward, weights left out."""
+    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    kept: dict[int, int] = {}
+
+    def note(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        batch_loss(model, inputs, targets)
+    return sum(kept.values())
+
+
+def batches_for(config):
+    tokens = np.random.default_rng(0).integers(0, 79, 5000)
+    return Batches(tokens, config.training.batch_size, config.model.context_length)
+
+
+@pytest.mark.parametrize("name", ["gpt-v1-smoke", "gpt-v1", "gpt-v1-large"])
+def test_the_memory_formula_is_within_a_fifth_of_what_torch_keeps(name):
+    config = preset(name, 79)
+    model = build_model(config).train()
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    measured = 16 * parameters + kept_for_backward(model, *batches_for(config)[0])
+    assert 0.8 < training_memory(config) / measured < 1.25
+
+
+def test_a_forecast_changes_neither_model_nor_random_state():
+    config = preset("gpt-v1-smoke", 79)
+    model = build_model(config)
+    before = [parameter.clone() for parameter in model.parameters()]
+    random_state = torch.get_rng_state()
+    forecast(config, model, batches_for(config), torch.device("cpu"))
+    assert torch.equal(random_state, torch.get_rng_state())
+    for old, new in zip(before, model.parameters(), strict=True):
+        assert torch.equal(old, new)
+
+
+def test_time_and_speed_of_a_forecast_belong_together():
+    config = preset("gpt-v1-smoke", 79)
+    expected = forecast(config, build_model(config), batches_for(config), torch.device("cpu"))
+    tokens = config.training.steps * config.training.batch_size * config.model.context_length
+    assert expected.seconds == pytest.approx(tokens / expected.tokens_per_second)
+    assert expected.parameters == build_model(config).parameter_count()
+
+
+def test_a_forecast_reads_as_a_sentence():
+    text = str(
+        Forecast(parameters=811_648, memory_bytes=90 * 2**20, seconds=240, tokens_per_second=17e3)
+    )
+    assert "811,648 parameters" in text
+    assert "90 MiB" in text
+    assert "4.0 minutes at 17,000 tokens/s" in text

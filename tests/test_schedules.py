@@ -1,0 +1,82 @@
+"""The learning rate: a pure function of the step."""
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bhushgpt.schedules import SCHEDULES, learning_rate
+from bhushgpt.training_config import TrainingConfig
+
+
+def settings(**changes: Any) -> TrainingConfig:
+    plain = {"steps": 100, "learning_rate": 0.4, "warmup_steps": 10}
+    return TrainingConfig(**{**plain, **changes})
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_the_warm_up_is_a_straight_line_to_the_highest_rate(schedule):
+    config = settings(schedule=schedule)
+    rates = [learning_rate(step, config) for step in range(11)]
+    assert rates[:10] == pytest.approx([0.04 * n for n in range(1, 11)])
+    assert rates[10] == pytest.approx(0.4)
+
+
+def test_constant_stays():
+    rates = {learning_rate(step, settings()) for step in range(10, 300)}
+    assert rates == {0.4}
+
+
+def test_linear_falls_by_the_same_amount_each_step():
+    config = settings(schedule="linear", min_learning_rate=0.04)
+    rates = [learning_rate(step, config) for step in range(10, 101)]
+    falls = [a - b for a, b in pairwise(rates)]
+    assert falls == pytest.approx([0.36 / 90] * 90)
+    assert rates[-1] == pytest.approx(0.04)
+
+
+def test_cosine_is_half_way_in_the_middle_and_flat_at_both_ends():
+    config = settings(schedule="cosine", min_learning_rate=0.04)
+    assert learning_rate(10 + 45, config) == pytest.approx((0.4 + 0.04) / 2)
+    assert learning_rate(10 + 30, config) == pytest.approx(
+        0.04 + 0.36 * (1 + math.cos(math.pi / 3)) / 2
+    )
+    first = learning_rate(10, config) - learning_rate(11, config)
+    middle = learning_rate(54, config) - learning_rate(55, config)
+    last = learning_rate(98, config) - learning_rate(99, config)
+    assert first < middle / 10 and last < middle / 10
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_after_the_planned_end_the_rate_stays_at_the_minimum(schedule):
+    config = settings(schedule=schedule, min_learning_rate=0.01)
+    assert learning_rate(100, config) == learning_rate(5000, config) == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_without_warm_up_the_first_step_has_the_highest_rate(schedule):
+    assert learning_rate(0, settings(schedule=schedule, warmup_steps=0)) == 0.4
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_warm_up_longer_than_the_run_divides_by_nothing(schedule):
+    config = settings(schedule=schedule, warmup_steps=100, steps=100)
+    assert learning_rate(99, config) == 0.4
+    assert learning_rate(100, config) == 0.4
+
+
+@given(
+    step=st.integers(0, 300),
+    warmup=st.integers(0, 150),
+    schedule=st.sampled_from(SCHEDULES),
+    low=st.floats(0, 0.4),
+)
+def test_the_rate_is_never_above_the_highest_nor_below_what_is_allowed(step, warmup, schedule, low):
+    config = settings(warmup_steps=warmup, schedule=schedule, min_learning_rate=low)
+    rate = learning_rate(step, config)
+    assert 0 < rate <= 0.4 + 1e-12 or low == 0
+    if step >= warmup:
+        assert rate >= low - 1e-12

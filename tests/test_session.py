@@ -1,0 +1,102 @@
+"""Runs, their folders, and the parts between the command line and the training loop."""
+
+import json
+import signal
+import threading
+
+import numpy as np
+import pytest
+
+from bhushgpt.completion import complete_text, prompt_ids
+from bhushgpt.corpus import load_text
+from bhushgpt.errors import UserError
+from bhushgpt.generation import Sampling
+from bhushgpt.interruption import Interruption
+from bhushgpt.presets import build_model, preset
+from bhushgpt.runs import RECORD, RunFolder
+from bhushgpt.session import tokenize
+from bhushgpt.tokenizers import ByteTokenizer, CharTokenizer
+from bhushgpt.training import Report
+
+
+def report(step: int, loss: float = 1.0) -> Report:
+    return Report(step=step, loss=loss, learning_rate=0.1, grad_norm=1.0, tokens=10)
+
+
+def test_the_first_control_c_asks_and_the_second_stops():
+    before = signal.getsignal(signal.SIGINT)
+    with Interruption() as interruption:
+        assert not interruption.requested
+        signal.raise_signal(signal.SIGINT)
+        assert interruption.requested
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_outside_the_main_thread_nothing_is_handled_and_nothing_breaks():
+    seen = []
+
+    def work():
+        with Interruption() as interruption:
+            seen.append(interruption.requested)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [False]
+
+
+def test_a_step_logged_twice_counts_once_and_the_last_time(tmp_path):
+    run = RunFolder.create(tmp_path / "run", {})
+    for step, loss in ((1, 3.0), (2, 2.0), (2, 2.5), (3, 1.0)):
+        run.log(report(step, loss))
+    assert [(line["step"], line["loss"]) for line in run.history()] == [(1, 3), (2, 2.5), (3, 1)]
+
+
+def test_a_record_is_read_back_and_added_to(tmp_path):
+    run = RunFolder.create(tmp_path / "run", {"preset": "bigram"})
+    run.update(steps_done=3)
+    assert RunFolder.open(tmp_path / "run").record == {"preset": "bigram", "steps_done": 3}
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "not json", "\x00"])
+def test_an_unreadable_record_is_refused(text, tmp_path):
+    (tmp_path / RECORD).write_text(text)
+    with pytest.raises(UserError, match="not a run's record"):
+        RunFolder.open(tmp_path)
+
+
+def test_a_run_folder_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "run").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        RunFolder.create(tmp_path / "run", {})
+
+
+def test_a_tokenized_text_is_its_characters_in_two_parts(tmp_path):
+    file = tmp_path / "text.txt"
+    file.write_text("höher als hoch\n" * 50, encoding="utf-8")
+    corpus = load_text(file)
+    tokenizer = CharTokenizer.from_text(corpus.text)
+    text = tokenize(corpus, tokenizer, 0.1, context_length=8)
+    assert tokenizer.decode(np.concatenate([text.train, text.held_out])) == corpus.text
+    assert text.train.dtype == np.uint16
+    # Bytes, not characters: the umlaut counts twice.
+    assert text.held_out_bytes == len(corpus.text[-75 + 1 :].encode())
+
+
+def test_an_empty_prompt_is_a_newline_or_the_first_token():
+    assert prompt_ids(CharTokenizer("a\n"), "") == [1]
+    assert prompt_ids(CharTokenizer("ab"), "") == [0]
+    assert prompt_ids(ByteTokenizer(), "") == [10]
+
+
+def test_a_completion_comes_piece_by_piece():
+    tokenizer = CharTokenizer("\nabcde")
+    model = build_model(preset("gpt-v1-smoke", tokenizer.vocab_size))
+    pieces = list(complete_text(model, tokenizer, "abc", 50, Sampling(seed=3)))
+    assert len(pieces) == 50
+    assert set("".join(pieces)) <= set(tokenizer.characters)
+    assert json.dumps(pieces) == json.dumps(
+        list(complete_text(model, tokenizer, "abc", 50, Sampling(seed=3)))
+    )
