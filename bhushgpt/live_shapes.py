@@ -56,12 +56,12 @@ class _LiveCells(ast.NodeTransformer):
 
 
 @contextmanager
-def shapes(model: nn.Module) -> Iterator[ShapeTable]:
+def shapes(model: nn.Module | FunctionType) -> Iterator[ShapeTable]:
     """Show the shapes of one forward pass: the comments of a model's code with the real sizes.
 
-    Inside the block, the shape comments in the classes of `model` and its parts, and in functions
-    that stand in the same file or cell, are executed; on leaving it they are comments again. Works
-    for classes of the package and for classes defined in notebook cells.
+    Inside the block, the shape comments in the classes of `model` and its parts (or in a function),
+    and in the functions of the same module or notebook, are executed; on leaving it they are
+    comments again.
 
     Yields:
         The table, which fills up while the block runs. `print` it.
@@ -80,38 +80,42 @@ def shapes(model: nn.Module) -> Iterator[ShapeTable]:
             trace = ShapeTrace(source, name, table=table)
             checked = dict(_codes_in(compile(trace.tree, filename, "exec")))
             for function in functions:
-                undo.append((function, function.__code__))
-                function.__globals__[trace.key] = trace
-                function.__code__ = checked[_place(function.__code__)]
+                # Generated code, such as a dataclass's methods, is in no source file.
+                if code := checked.get(_place(function.__code__)):
+                    undo.append((function, function.__code__))
+                    function.__globals__[trace.key] = trace
+                    function.__code__ = code
         yield table
     finally:
         for function, code in undo:
             function.__code__ = code
 
 
-def _functions_of(model: nn.Module) -> dict[str, set[FunctionType]]:
-    """Source file or cell -> the methods of the model's classes and the functions beside them."""
+def _functions_of(model: nn.Module | FunctionType) -> dict[str, set[FunctionType]]:
+    """Source file or cell -> the model's methods, and the functions of the same namespace."""
+    members = {model} if isinstance(model, FunctionType) else set(_methods_of(model))
+    for names in [member.__globals__ for member in members]:
+        beside = {inspect.unwrap(v) for v in names.values() if isinstance(v, FunctionType)}
+        members |= {f for f in beside if isinstance(f, FunctionType) and f.__globals__ is names}
     found: dict[str, set[FunctionType]] = {}
-    for kind in {kind for part in model.modules() for kind in type(part).__mro__}:
-        if kind.__module__.split(".")[0] in ("torch", "builtins"):
-            continue
-        methods = [f for f in vars(kind).values() if isinstance(f, FunctionType)]
-        beside = methods[0].__globals__.values() if methods else []
-        for member in [*methods, *beside]:
-            function = inspect.unwrap(member) if isinstance(member, FunctionType) else None
-            if (
-                isinstance(function, FunctionType)
-                and function.__globals__ is methods[0].__globals__
-            ):
-                found.setdefault(function.__code__.co_filename, set()).add(function)
+    for member in members:
+        found.setdefault(member.__code__.co_filename, set()).add(member)
     return found
+
+
+def _methods_of(model: nn.Module) -> Iterator[FunctionType]:
+    for kind in {kind for part in model.modules() for kind in type(part).__mro__}:
+        if kind.__module__.split(".")[0] not in ("torch", "builtins"):
+            methods = (inspect.unwrap(v) for v in vars(kind).values() if callable(v))
+            yield from (method for method in methods if isinstance(method, FunctionType))
 
 
 def _codes_in(code: CodeType) -> Iterator[tuple[tuple[str, int], CodeType]]:
     """Find the compiled functions within compiled source, each with its name and line."""
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            yield _place(constant), constant
+            if constant.co_name != "<lambda>":  # holds no statement, and two may share a line
+                yield _place(constant), constant
             yield from _codes_in(constant)
 
 

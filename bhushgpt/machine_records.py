@@ -98,7 +98,7 @@ class MachineRecord:
         path = Path(folder) / f"matmul_{slug}_{self.device}.json"
         text = json.dumps(asdict(self), indent=1)
         # One line for each list of numbers.
-        text = re.sub(r"\[[^][{}]*\]", lambda numbers: " ".join(numbers[0].split()), text)
+        text = re.sub(r"\[\s*([^][{}]*?)\s*\]", lambda m: f"[{' '.join(m[1].split())}]", text)
         path.write_text(text + "\n", encoding="utf-8")
         return path
 

@@ -8,6 +8,8 @@ Lesson: notebook 01.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,7 @@ class ShapeCommentError(AssertionError):
 
 
 class ShapeTable(dict[tuple[str, int], tuple[str, str, str]]):
-    """(file or cell, line) -> (code, comment, real shape), in order of first arrival.
+    """(file or cell, line) -> (code, comment, first real shape), in order of arrival.
 
     >>> print(ShapeTable({("gpt.py", 7): ("x = f(y)", "(B, T)", "(2, 5)")}))
     where     code      comment  shape
@@ -56,10 +58,12 @@ class Letters:
         >>> Letters({"C": 12}).value("3*C"), Letters().value("T+1")
         (36, None)
         """
-        if axis == "_" or not set(LETTER.findall(axis)) <= self.sizes.keys():
+        if axis == "_" or axis in self.sizes:
+            return self.sizes.get(axis)
+        formula = _compiled(axis)
+        if not self.sizes.keys() >= set(formula.co_names):
             return None
-        # Safe: an axis holds only capital letters, integers and + - * //, see _AXIS.
-        return eval(axis, {"__builtins__": {}}, dict(self.sizes))
+        return eval(formula, {"__builtins__": {}}, self.sizes)
 
     def explain(self, axis: str) -> str:
         """Return what `axis` should be and why, as the end of a sentence."""
@@ -70,6 +74,12 @@ class Letters:
         if axis in self.sizes:
             return f"but {parts[0]}"
         return f"but {axis} = {self.value(axis)}, as {', '.join(parts)}" if parts else f"not {axis}"
+
+
+@lru_cache(maxsize=1024)
+def _compiled(axis: str) -> CodeType:
+    # Safe to evaluate: an axis holds only capital letters, integers and + - * //.
+    return compile(axis, "shape comment", "eval")
 
 
 def shape_of(value: Any) -> tuple[int, ...]:

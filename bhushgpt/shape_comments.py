@@ -22,6 +22,7 @@ import io
 import re
 import tokenize
 from dataclasses import dataclass
+from functools import cached_property
 
 _ATOM = r"(?:[A-Z]\d?|\d+)"
 LETTER = re.compile(r"\b[A-Z]\d?\b")
@@ -47,12 +48,12 @@ class Claim:
     count: str = ""
     """How many values have the one shape: "3" in `3 x (B, T)`; empty where nothing is counted."""
 
-    @property
+    @cached_property
     def is_list(self) -> bool:
         """Whether it speaks of several values."""
         return bool(self.count) or len(self.shapes) > 1
 
-    @property
+    @cached_property
     def letters(self) -> set[str]:
         """The letters that the claim uses."""
         return set(LETTER.findall(" ".join([self.count, *(a for s in self.shapes for a in s)])))

@@ -91,15 +91,20 @@ class ShapeTrace:
             ShapeCommentError: If it is not.
         """
         claim = self._all[index]
-        code = self.lines[claim.line - 1].split("#")[0].strip()
         if claim.is_list and not hasattr(value, "__len__"):
             value = tuple(value)  # an iterator could be read only once
-        if wrong := judge(claim, value, letters, variables):
+        wrong = judge(claim, value, letters, variables)
+        if not wrong and (self.name, claim.line) in self.table:
+            return value  # the usual way, so it is kept short: training loops come here
+        code = self.lines[claim.line - 1].split("#")[0].strip()
+        if wrong:
             raise ShapeCommentError(
                 f"{self.name}, line {claim.line}, '{code}  # {claim.text}': {wrong}."
             )
-        met = map(shape_of, value if claim.is_list else [value])
-        self.table[self.name, claim.line] = code, claim.text, ", ".join(map(str, met))
+        met = [str(shape_of(part)) for part in (value if claim.is_list else [value])]
+        alike = claim.is_list and len(set(met)) == 1
+        shape = f"{len(met)} x {met[0]}" if alike else ", ".join(met)
+        self.table[self.name, claim.line] = code, claim.text, shape
         return value
 
 

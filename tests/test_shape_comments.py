@@ -12,6 +12,7 @@ import json
 import re
 import textwrap
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -240,6 +241,7 @@ TRUE = {
     "chunks": "q, k = torch.zeros(2, 6).split(3, dim=1)  # 2 x (B, 3)",
     "iterator": "q, k = (torch.zeros(2, n) for n in (3, 4))  # (B, 3), (B, 4)",
     "stacked": "q, k = torch.zeros(2, 3, 4)  # 2 x (3, 4)",
+    "several shapes": "q, k = torch.zeros(2), torch.zeros(3)  # 2 x (_,)",
     "counted by a letter": "x = [torch.zeros(2)] * 3  # H x (B,)",
     "product": "C = 4\nx = torch.zeros(2, 12)  # (B, 3*C)",
     "quotient": "C = 12; H = 3\nx = torch.zeros(2, 4)  # (B, C//H)",
@@ -322,6 +324,11 @@ def test_the_value_is_handed_on_unchanged() -> None:
     pair = (torch.zeros(2), torch.zeros(2))
     namespace = ShapeTrace("x = pair  # 2 x (B,)", "snippet").run({"pair": pair})
     assert namespace["x"] is pair
+
+
+def test_the_table_counts_equal_shapes_and_lists_different_ones() -> None:
+    trace = run("q, k = torch.zeros(2, 2)  # 2 x (_,)\nx, y = [1], [1, 2]  # 2 x (_,)")
+    assert [row[2] for row in trace.table.values()] == ["2 x (2,)", "(1,), (2,)"]
 
 
 # Planted mistakes: the project's check fails on each
@@ -414,6 +421,24 @@ def widened(x: torch.Tensor) -> torch.Tensor:
     return x[..., None]  # (..., 1)
 
 
+def twice_widened(x: torch.Tensor) -> torch.Tensor:
+    return widened(widened(x))  # (T, 1, 1)
+
+
+@dataclass(eq=False)
+class Settings:
+    size: int = 3
+
+
+class Decorated(Settings, nn.Module):
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+
+    @torch.no_grad()
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + 1  # (T,)
+
+
 def test_shapes_shows_the_comments_of_one_forward_pass() -> None:
     with shapes(nn.Sequential(Doubler())) as table:
         Doubler()(torch.zeros(2, 5))
@@ -423,6 +448,18 @@ def test_shapes_shows_the_comments_of_one_forward_pass() -> None:
         (code, "(B, 2*T, 1)", "(2, 10, 1)"),
     ]
     assert f"{code}  (B, 2*T, 1)  (2, 10, 1)" in str(table)
+
+
+def test_shapes_works_for_a_function_and_what_it_calls() -> None:
+    with shapes(twice_widened) as table:
+        twice_widened(torch.zeros(3))
+    assert [row[2] for row in table.values()] == ["(3, 1)", "(3, 1, 1)"]
+
+
+def test_shapes_sees_behind_decorators_and_generated_methods() -> None:
+    with shapes(Decorated()) as table:
+        Decorated()(torch.zeros(3))
+    assert [row[2] for row in table.values()] == ["(3,)"]
 
 
 def test_shapes_catches_a_false_comment_and_leaves_the_class_as_it_was() -> None:

@@ -27,6 +27,8 @@ class Lesson:
 
     name: str
     question: str
+    minutes: int = 0
+    """How long a learner takes for it, reading and exercises included."""
     finishes: tuple[str, ...] = ()
     """Modules, named below the package."""
     planned: bool = False

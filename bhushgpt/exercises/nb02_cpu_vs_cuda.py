@@ -1,6 +1,6 @@
 """Exercises of notebook 02: a fair timer, counted work, and what a product waits for."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -32,9 +32,7 @@ def _time(
     return float(result), log
 
 
-def _reference_fair_seconds(
-    fn: Callable[[], object], clock: Clock, repeats: int, warmup: int
-) -> float:
+def _reference_fair_seconds(fn: Answer, clock: Clock, repeats: int, warmup: int) -> float:
     for _ in range(warmup):
         fn()
     seconds = []
@@ -47,72 +45,52 @@ def _reference_fair_seconds(
     return median(seconds)
 
 
-def _near(value: float, expected: float) -> bool:
-    return abs(value - expected) < 1e-6
+def _meaning(seconds: float, meanings: Mapping[float, str | None], other: str | None) -> str | None:
+    return next((text for value, text in meanings.items() if abs(seconds - value) < 1e-6), other)
 
 
 def _one_reading(answer: Answer) -> str | None:
-    """Look at the simplest case: one repetition, nothing queued, no cold start."""
     result, log = _time(answer)
-    came, fair = format_seconds(abs(result)), format_seconds(FAIR)
     if "now" not in log:
         return "the time did not come from clock.now(), so a fake clock cannot check you."
     if log.count("run") != 1:
         return f"with repeats=1 and warmup=0, fn runs once; yours ran it {log.count('run')} times."
-    if _near(result, -FAIR):
-        return "the time is negative: subtract the start from the end."
-    if _near(result, FAIR * 1000):
-        return "these are milliseconds; return seconds."
-    if _near(result, LAUNCH) and "synchronize" in log[log.index("run") :]:
-        return "you wait for the device, but only after the clock was read the second time."
-    if _near(result, LAUNCH):
-        return (
-            f"{came} is the time to hand the work over; the device was busy for {fair}. "
-            "Wait for it before the clock is read the second time."
-        )
-    return None if _near(result, FAIR) else f"one operation took {fair}, yours says {came}."
-
-
-def _check_fair_seconds(answer: Answer) -> str | None:
-    mistake = _one_reading(answer)
-    if mistake:
-        return mistake
-    result, _ = _time(answer, queued=50.0)
-    if result > 1:
-        return (
-            "50 s of somebody else's work were in the queue, and you counted them. "
-            "Wait for the device before the clock is read the first time, too."
-        )
-    _, log = _time(answer, [BUSY] * 4, warmup=3)
-    ran = log.count("run")
-    if ran == 4:
-        return "you never warm up: call fn() warmup times before you look at the clock."
-    if ran != 7:
-        return f"warmup=3 and repeats=4 make 7 calls of fn; yours made {ran}."
-    return _many_readings(answer)
+    no_wait = "1 ms is the time to hand the work over. Wait before the clock is read again."
+    too_late = "you wait for the device, but only after the clock was read the second time."
+    meanings = {
+        FAIR: None,
+        -FAIR: "the time is negative: subtract the start from the end.",
+        1000 * FAIR: "these are milliseconds; return seconds.",
+        LAUNCH: too_late if "synchronize" in log[log.index("run") :] else no_wait,
+    }
+    return _meaning(result, meanings, f"it took 101 ms, yours says {format_seconds(result)}.")
 
 
 def _many_readings(answer: Answer) -> str | None:
-    """Look at what is made of several repetitions."""
-    alike, _ = _time(answer, [BUSY] * 5)
-    if _near(alike, 5 * FAIR):
-        return "that is the sum of all repetitions; return the middle one."
-    if _near(alike, LAUNCH / 5 + BUSY):
-        return (
-            "you read the clock once around all repetitions, so handing over the next one hides "
-            "behind the work of the one before. Read it around each."
-        )
+    alike, log = _time(answer, [BUSY] * 4, warmup=3)
+    if (ran := log.count("run")) == 4:
+        return "you never warm up: call fn() warmup times before you look at the clock."
+    if ran != 7:
+        return f"warmup=3 and repeats=4 make 7 calls of fn; yours made {ran}."
+    around_all = (
+        "you read the clock once around all repetitions, so launches hide. Read it for each."
+    )
+    sums = {4 * FAIR: "that is the sum; return the middle one.", LAUNCH / 4 + BUSY: around_all}
     result, _ = _time(answer, [0.4, 0.3, 0.2, 0.1, 9.0])
-    makers = {2.0: "mean; one interruption of 9 s moved it", 0.1: "smallest", 9.0: "largest"}
-    for seconds, maker in makers.items():
-        if _near(result, seconds + LAUNCH):
-            return f"that is the {maker}. Return the median."
-    if not _near(result, 0.3 + LAUNCH):
-        return (
-            "of 0.4, 0.3, 0.2, 0.1 and 9 s the median is 0.3 s (and the launch), "
-            f"yours says {format_seconds(result)}. Sort before you take the middle."
-        )
-    return None
+    meanings = {
+        0.3 + LAUNCH: None,
+        2.0 + LAUNCH: "that is the mean, moved by one interruption of 9 s. Return the median.",
+        0.1 + LAUNCH: "that is the smallest. Return the median.",
+        9.0 + LAUNCH: "that is the largest. Return the median.",
+    }
+    other = "of 0.4, 0.3, 0.2, 0.1 and 9 s the median is 0.3 s. Sort before you take the middle."
+    return _meaning(alike, sums, None) or _meaning(result, meanings, other)
+
+
+def _check_fair_seconds(answer: Answer) -> str | None:
+    result, _ = _time(answer, queued=50.0)
+    behind = "you counted 50 s of somebody else's work. Wait before the first reading, too."
+    return _one_reading(answer) or (behind if result > 1 else _many_readings(answer))
 
 
 fair_seconds = Exercise(
@@ -133,21 +111,17 @@ def _diagnosed(
     answer: Answer, cases: Sequence[tuple], right: Answer, mistakes: dict[str, Answer]
 ) -> str | None:
     """Run all cases, and name the mistake that gives exactly these answers."""
-    came, expected = [answer(*case) for case in cases], [right(*case) for case in cases]
-    if came == expected:
-        return None
-    for message, wrong in mistakes.items():
-        if came == [wrong(*case) for case in cases]:
+    came = [answer(*case) for case in cases]
+    for message, formula in [(None, right), *mistakes.items()]:
+        if came == [formula(*case) for case in cases]:
             return message
-    shown = next(i for i in range(len(cases)) if came[i] != expected[i])
-    case = ", ".join(str(value) for value in cases[shown] if not isinstance(value, Limits))
-    return f"for {case} it is {expected[shown]}, yours says {came[shown]}."
+    case, wrong = next(pair for pair in zip(cases, came, strict=True) if right(*pair[0]) != pair[1])
+    shown = ", ".join(str(value) for value in case if isinstance(value, int))
+    return f"for {shown} it is {right(*case)}, yours says {wrong}."
 
 
 def _reference_mlp_flops(tokens: int, inputs: int, hidden: int, outputs: int) -> int:
-    first = 2 * tokens * inputs * hidden
-    second = 2 * tokens * hidden * outputs
-    return first + second
+    return 2 * tokens * inputs * hidden + 2 * tokens * hidden * outputs
 
 
 MLP_CASES = [(7, 3, 5, 2), (2, 11, 13, 17)]
@@ -187,22 +161,19 @@ def _reference_bottleneck(n: int, machine: Limits) -> str:
 
 # An imagined device with round numbers; the sizes lie between the places where mistakes turn.
 IMAGINED = Limits(flops=10e12, bandwidth=1e12, launch=1e-5, link=10e9)
-BOTTLENECK_CASES = [(n, IMAGINED) for n in (4, 50, 100, 1000, 2000, 5000, 8000, 20000)]
+PRODUCTS = [(n, IMAGINED) for n in (4, 50, 100, 1000, 2000, 5000, 8000, 20000)]
 
 
 def _longest(
-    *, launch: float = 1e-5, sent: float = 12 / 10e9, steps: float = 2 / 10e12, power: int = 3
+    launch: float = 1e-5, sent: float = 12 / 10e9, steps: float = 2 / 10e12, power: int = 3
 ) -> Answer:
     """Return an answer for the imagined device that starts from other numbers than the right."""
-
-    def answer(n: int, machine: Limits) -> str:
-        times = [(launch, "launch"), (sent * n * n, "transfer"), (steps * n**power, "arithmetic")]
-        return max(times)[1]
-
-    return answer
+    return lambda n, machine: max(
+        (launch, "launch"), (sent * n**2, "transfer"), (steps * n**power, "arithmetic")
+    )[1]
 
 
-BOTTLENECK_MISTAKES: dict[str, Answer] = {
+WAITING_MISTAKES: dict[str, Answer] = {
     "three matrices cross the link: the result has to come back.": _longest(sent=8 / 10e9),
     "the link is in bytes per second; a float32 has 4 of them.": _longest(sent=3 / 10e9),
     "each multiplication comes with an addition.": _longest(steps=1 / 10e12),
@@ -210,16 +181,14 @@ BOTTLENECK_MISTAKES: dict[str, Answer] = {
     "machine.bandwidth is the device's own memory; use machine.link.": _longest(sent=12 / 1e12),
     "you left out machine.launch, which small products wait for.": _longest(launch=0.0),
     "you compared amounts, not times: divide by the rates.": _longest(sent=12.0, steps=2.0),
-    "that is the shortest; the longest decides.": _longest(
-        launch=-1e-5, sent=-12e-10, steps=-2e-13
-    ),
+    "that is the shortest; the longest decides.": _longest(-1e-5, -12e-10, -2e-13),
     "you always say 'arithmetic'; try n = 4.": lambda n, machine: "arithmetic",
     "you always say 'transfer'; try n = 20000.": lambda n, machine: "transfer",
 }
 
 bottleneck = Exercise(
     name="bottleneck",
-    question="Return 'launch', 'transfer' or 'arithmetic': what an n x n product waits for longest.",
+    question="Return what an n x n product waits for: 'launch', 'transfer' or 'arithmetic'.",
     hints=(
         "Three times: machine.launch, bytes / machine.link, operations / machine.flops.",
         "Two matrices go to the device and one comes back: 3 * n * n numbers of 4 bytes.",
@@ -227,7 +196,5 @@ bottleneck = Exercise(
     ),
     praise="and now you know from which size on a device is worth the way to it.",
     reference=_reference_bottleneck,
-    checks=lambda answer: _diagnosed(
-        answer, BOTTLENECK_CASES, _reference_bottleneck, BOTTLENECK_MISTAKES
-    ),
+    checks=lambda answer: _diagnosed(answer, PRODUCTS, _reference_bottleneck, WAITING_MISTAKES),
 )

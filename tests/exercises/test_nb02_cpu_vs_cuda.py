@@ -7,8 +7,8 @@ import pytest
 from kill_table import assert_exercise
 
 from bhushgpt.exercises.nb02_cpu_vs_cuda import (
-    BOTTLENECK_MISTAKES,
     MLP_MISTAKES,
+    WAITING_MISTAKES,
     bottleneck,
     fair_seconds,
     mlp_flops,
@@ -61,6 +61,11 @@ def never_warms_up(fn, clock, repeats, warmup):
 
 def warms_up_twice(fn, clock, repeats, warmup):
     warm(fn, 2)
+    return median(each(fn, clock, repeats))
+
+
+def warms_up_once(fn, clock, repeats, warmup):
+    warm(fn, min(warmup, 1))
     return median(each(fn, clock, repeats))
 
 
@@ -129,20 +134,21 @@ def adds_a_second(fn, clock, repeats, warmup):
 TIMERS = [
     (never_waits, "1 ms is the time to hand the work over"),
     (waits_too_late, "only after the clock was read the second time"),
-    (waits_only_after, "50 s of somebody else's work"),
+    (waits_only_after, "you counted 50 s of somebody"),
     (never_warms_up, "you never warm up"),
     (warms_up_twice, "runs once; yours ran it 3 times"),
+    (warms_up_once, "make 7 calls of fn; yours made 5"),
     (always_one_more, "runs once; yours ran it 2 times"),
     (mean, "that is the mean"),
     (smallest, "that is the smallest"),
     (largest, "that is the largest"),
     (unsorted_middle, "Sort before you take the middle"),
-    (total, "the sum of all repetitions"),
+    (total, "that is the sum"),
     (one_reading_around_all, "once around all repetitions"),
     (milliseconds, "these are milliseconds"),
     (backwards, "the time is negative"),
     (own_clock, "did not come from clock.now()"),
-    (adds_a_second, "one operation took 101 ms, yours says 1.1 s"),
+    (adds_a_second, "it took 101 ms, yours says 1.1 s"),
 ]
 
 MLPS = [
@@ -211,7 +217,7 @@ def test_wrong_answers_get_their_own_message(exercise, wrong):
 
 def test_every_named_mistake_has_a_wrong_answer():
     shown = {exercise.judge(answer).message for exercise, wrong in CASES for answer, _ in wrong}
-    assert set(MLP_MISTAKES) | set(BOTTLENECK_MISTAKES) <= shown
+    assert set(MLP_MISTAKES) | set(WAITING_MISTAKES) <= shown
 
 
 def test_one_wait_between_repetitions_is_enough():
