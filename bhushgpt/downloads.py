@@ -156,7 +156,12 @@ def _pip_download(requirement: str, folder: str) -> None:
     command += ["--no-input", "--retries", "2", "--dest", folder, requirement]
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=PIP_SECONDS
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=PIP_SECONDS,
         )
     except subprocess.TimeoutExpired:
         raise DownloadError(f"pip was not done after {PIP_SECONDS} seconds") from None

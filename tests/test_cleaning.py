@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bhushgpt.cleaning import clean_gutenberg, decode_text, has_gutenberg_markers
+from bhushgpt.cleaning import clean_gutenberg, decode_text, has_gutenberg_markers, plain_lines
 from bhushgpt.errors import UserError
 
 BOOK = "CHAPTER ONE\n\nDorothy lived in Kansas.\n\n  An indented line.\n"
@@ -62,6 +62,11 @@ def test_a_text_without_markers_stays_but_for_its_line_ends():
     assert clean_gutenberg(f"\ufeff\r\n{BOOK}".replace("\n", "\r\n")) == BOOK
     assert clean_gutenberg("a\rb") == "a\nb\n"
     assert not has_gutenberg_markers(BOOK)
+
+
+def test_a_mark_in_the_middle_where_two_files_were_joined_goes_too():
+    assert plain_lines("one\ufefftwo") == "onetwo"
+    assert decode_text("one\ufefftwo".encode()) == "onetwo"
 
 
 def test_a_header_that_is_there_twice_is_cut_twice():
