@@ -12,22 +12,23 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
-from bhushgpt.bigram import BigramConfig
 from bhushgpt.errors import UserError
-from bhushgpt.gpt import GPTConfig
+from bhushgpt.forecast import check_memory, parameter_count
 from bhushgpt.manifests import MANIFEST, verify_manifest, write_manifest
 from bhushgpt.presets import RunConfig, build_model
+from bhushgpt.run_settings import config_from_dict, config_to_dict
+from bhushgpt.state_tensors import optimizer_dict, optimizer_parts, tied_names, weights_once
 from bhushgpt.tokenizers import Tokenizer, tokenizer_from_dict
-from bhushgpt.training import TrainingConfig, TrainState
+from bhushgpt.training import TrainState
 
 MODEL, OPTIMIZER, SETTINGS = "model.safetensors", "optimizer.safetensors", "config.json"
+# The newest and, should it be damaged, the one before.
+KEPT = 2
 
 
 @dataclass(frozen=True)
@@ -44,34 +45,65 @@ def save_checkpoint(
 ) -> Path:
     """Write `folder/step_00001000` and return it; it appears whole or not at all.
 
+    The run's last two checkpoints are kept, older ones go.
+
     Args:
         folder: The run's folder.
         state: Model, optimizer and step.
         config: Settings that the model was built from.
         tokenizer: Saved beside the weights: with another alphabet they would mean nothing.
 
+    Raises:
+        UserError: If it cannot be written; what was saved before stays.
+
     Lesson: notebook 10.
     """
     target = folder / f"step_{state.step:08d}"
     temporary = folder / f".{target.name}.{os.getpid()}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    weights = {name: tensor.contiguous() for name, tensor in _weights(state).items()}
-    save_file(weights, temporary / MODEL)
-    tensors, groups = _optimizer_parts(state.optimizer.state_dict())
-    save_file(tensors, temporary / OPTIMIZER)
+    aside = folder / f".{target.name}.{os.getpid()}.old.tmp"
+    try:
+        for left in folder.glob(".step_*.tmp"):  # of a save that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        _write_files(temporary, state, config, tokenizer)
+        if target.exists():  # the same step again, after a resume
+            target.replace(aside)
+        temporary.replace(target)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(
+            f"The checkpoint of step {state.step} cannot be written to {folder}: {reason}. "
+            "Earlier checkpoints are as they were. Make room or choose another folder, and go on."
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
+    for older in checkpoints(folder)[:-KEPT]:
+        shutil.rmtree(older, ignore_errors=True)
+    return target
+
+
+def _write_files(folder: Path, state: TrainState, config: RunConfig, tokenizer: Tokenizer) -> None:
+    weights = {name: tensor.contiguous() for name, tensor in weights_once(state).items()}
+    save_file(weights, folder / MODEL)
+    tensors, groups = optimizer_parts(state.optimizer.state_dict())
+    save_file(tensors, folder / OPTIMIZER)
     settings = {
         "step": state.step,
-        "config": _config_to_dict(config),
+        "config": config_to_dict(config),
         "optimizer_groups": groups,
         "tokenizer": tokenizer.to_dict(),
     }
-    (temporary / SETTINGS).write_text(json.dumps(settings, indent=2), encoding="utf-8")
-    write_manifest(temporary)
-    if target.exists():  # the same step again, after a resume
-        shutil.rmtree(target)
-    temporary.replace(target)
-    return target
+    (folder / SETTINGS).write_text(json.dumps(settings, indent=2), encoding="utf-8")
+    write_manifest(folder)
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Return the complete checkpoints of a run's folder, oldest first.
+
+    Lesson: notebook 10.
+    """
+    return sorted(path.parent for path in folder.glob(f"step_*/{MANIFEST}"))
 
 
 def latest_checkpoint(folder: Path) -> Path:
@@ -79,12 +111,14 @@ def latest_checkpoint(folder: Path) -> Path:
 
     Raises:
         UserError: If there is none.
+
+    Lesson: notebook 10.
     """
-    found = sorted(path.parent for path in folder.glob(f"step_*/{MANIFEST}"))
+    found = checkpoints(folder)
     if not found:
         raise UserError(
-            f"There is no checkpoint in {folder}. A run makes one: "
-            f"python -m bhushgpt train --out {folder}"
+            f"There is no checkpoint in {folder}: no folder step_... with a {MANIFEST} in it. "
+            "Name the folder of a run, or train a new one: python -m bhushgpt train"
         )
     return found[-1]
 
@@ -105,67 +139,48 @@ def load_checkpoint(folder: Path, device: torch.device | str = "cpu") -> Checkpo
         folder = latest_checkpoint(folder)
     verify_manifest(folder, (MODEL, OPTIMIZER, SETTINGS))
     try:
-        settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-        config = _config_from_dict(settings["config"])
-        tokenizer = tokenizer_from_dict(settings["tokenizer"])
-        model = build_model(config, device)
-        weights = load_file(folder / MODEL, device=str(device))
-        # A tied weight is stored once, under the name it has first.
-        missing, unexpected = model.load_state_dict(weights, strict=False)
-        if unexpected or set(missing) - _tied_names(model):
-            raise UserError(f"The weights in {folder} do not belong to its {SETTINGS}.")
-        state = TrainState.fresh(model, config.training)
-        tensors = load_file(folder / OPTIMIZER, device=str(device))
-        state.optimizer.load_state_dict(_optimizer_dict(tensors, settings["optimizer_groups"]))
-        state.step = int(settings["step"])
-    except (SafetensorError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
+        return _read_files(folder, torch.device(device))
+    except UserError:
+        raise
+    except (
+        SafetensorError,
+        ArithmeticError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ValueError,
+        RuntimeError,
+    ) as error:
         raise UserError(
             f"{folder} cannot be read as a checkpoint of this version ({type(error).__name__}). "
             "Nothing was changed. Take another checkpoint, or train again."
         ) from error
+
+
+def _read_files(folder: Path, device: torch.device) -> Checkpoint:
+    settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+    config = config_from_dict(settings["config"])
+    tokenizer = tokenizer_from_dict(settings["tokenizer"])
+    step = settings["step"]
+    if type(step) is not int or not 0 <= step <= config.training.steps:
+        raise UserError(
+            f"{folder / SETTINGS} says step {step!r} of {config.training.steps}: it was changed. "
+            "Take another checkpoint."
+        )
+    weights = load_file(folder / MODEL, device=str(device))
+    # Before a model is built: a changed size must not fill the memory.
+    if sum(tensor.numel() for tensor in weights.values()) != parameter_count(config):
+        raise UserError(f"The weights in {folder} do not have the sizes that {SETTINGS} says.")
+    # As little as using it takes: a run from a larger machine may be completed on a smaller one.
+    one_row = dataclasses.replace(config.training, batch_size=1, accumulation_steps=1)
+    check_memory(dataclasses.replace(config, training=one_row), device)
+    model = build_model(config, device)
+    # A tied weight is stored once, under the name it has first.
+    missing, unexpected = model.load_state_dict(weights, strict=False)
+    if unexpected or set(missing) - tied_names(model):
+        raise UserError(f"The weights in {folder} do not belong to its {SETTINGS}.")
+    state = TrainState.fresh(model, config.training)
+    tensors = load_file(folder / OPTIMIZER, device=str(device))
+    state.optimizer.load_state_dict(optimizer_dict(tensors, settings["optimizer_groups"]))
+    state.step = step
     return Checkpoint(state, config, tokenizer)
-
-
-def _weights(state: TrainState) -> dict[str, Tensor]:
-    """Return the model's tensors by name, each storage once."""
-    tied = _tied_names(state.model)
-    return {name: tensor for name, tensor in state.model.state_dict().items() if name not in tied}
-
-
-def _tied_names(model: torch.nn.Module) -> set[str]:
-    """Return second names of tensors that have two, such as the head tied to the embedding."""
-    unique = {name for name, _ in model.named_parameters()}
-    return {name for name, _ in model.named_parameters(remove_duplicate=False)} - unique
-
-
-def _optimizer_parts(state: dict[str, Any]) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
-    """Split an optimizer's state into tensors, named `<parameter>.<what>`, and plain settings."""
-    tensors = {
-        f"{number}.{name}": tensor.contiguous()
-        for number, entry in state["state"].items()
-        for name, tensor in entry.items()
-    }
-    return tensors, state["param_groups"]
-
-
-def _optimizer_dict(tensors: dict[str, Tensor], groups: list[dict[str, Any]]) -> dict[str, Any]:
-    """Put an optimizer's state together again."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
-        number, name = key.split(".")
-        state.setdefault(int(number), {})[name] = tensor
-    return {"state": state, "param_groups": groups}
-
-
-def _config_to_dict(config: RunConfig) -> dict[str, Any]:
-    kind = "gpt" if isinstance(config.model, GPTConfig) else "bigram"
-    return {"kind": kind, **dataclasses.asdict(config)}
-
-
-def _config_from_dict(data: dict[str, Any]) -> RunConfig:
-    data = dict(data)
-    sizes = {"gpt": GPTConfig, "bigram": BigramConfig}[data.pop("kind")]
-    training = dict(data.pop("training"))
-    training["betas"] = tuple(training["betas"])  # JSON knows lists only
-    model = sizes(**data.pop("model"))
-    return RunConfig(model=model, training=TrainingConfig(**training), **data)

@@ -1,64 +1,110 @@
 """The command line: `python -m bhushgpt train|complete|evaluate|corpora|info|demo`.
 
+Each command is a frozen dataclass: its fields are the flags, the text under a field is its help,
+and `run` calls the same functions that the notebooks call.
+
 Lesson: notebook 16.
 """
 
-import dataclasses
+import errno
 import os
 import sys
+import tempfile
 import traceback
+from pathlib import Path
 from typing import Annotated
 
 import torch
 import tyro
+from tyro.conf import subcommand
 
-from bhushgpt import commands
 from bhushgpt.errors import UserError
 from bhushgpt.folders import runs_folder
+from bhushgpt.information_commands import Corpora, Info
+from bhushgpt.model_commands import Complete, Evaluate
+from bhushgpt.training_commands import Demo, Train
 
 Command = (
-    Annotated[commands.Train, tyro.conf.subcommand("train")]
-    | Annotated[commands.Complete, tyro.conf.subcommand("complete")]
-    | Annotated[commands.Evaluate, tyro.conf.subcommand("evaluate")]
-    | Annotated[commands.Corpora, tyro.conf.subcommand("corpora")]
-    | Annotated[commands.Info, tyro.conf.subcommand("info")]
-    | Annotated[commands.Demo, tyro.conf.subcommand("demo")]
+    Annotated[Train, subcommand("train")]
+    | Annotated[Complete, subcommand("complete")]
+    | Annotated[Evaluate, subcommand("evaluate")]
+    | Annotated[Corpora, subcommand("corpora")]
+    | Annotated[Info, subcommand("info")]
+    | Annotated[Demo, subcommand("demo")]
 )
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command and return the exit status: 0 done, 1 cannot be done, 2 wrong flags.
+    """Run one command and return the exit status.
 
-    Nothing ends in a traceback: what a person can mend is said in a sentence, and an error of our
-    own goes to a file that the bug report asks for.
+    0 done, 1 cannot be done, 2 wrong flags, 70 a mistake of our own, 130 stopped by Ctrl-C.
+    Nothing ends in a traceback: what a person can mend is said in a sentence, and a mistake of
+    our own goes to a file that the bug report asks for.
+
+    Lesson: notebook 16.
     """
-    command = tyro.cli(Command, prog="python -m bhushgpt", args=arguments)  # type: ignore[arg-type]
+    _ready_streams()
     try:
-        command.run()
-    except UserError as error:
-        print(f"bhushgpt: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nStopped.", file=sys.stderr)
-        return 130
+        return _run(sys.argv[1:] if arguments is None else arguments)
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except torch.OutOfMemoryError as error:
-        print(f"bhushgpt: {str(error).splitlines()[0]} Take a smaller preset.", file=sys.stderr)
-        return 1
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        command = tyro.cli(Command, prog="python -m bhushgpt", args=arguments)  # type: ignore[arg-type]
+        return command.run()
+    except BrokenPipeError:
+        raise
+    except KeyboardInterrupt as error:
+        _say("Stopped.", error, start="\n")
+        return 130
     except Exception as error:
-        return _own_mistake(error, command)
-    return 0
+        sentence = _sentence(error)
+        _say(f"bhushgpt: {sentence or _own_mistake(error, arguments)}", error)
+        return 1 if sentence else 70
+    finally:
+        sys.stdout.flush()
 
 
-def _own_mistake(error: Exception, command: object) -> int:
-    file = runs_folder() / "error.log"
-    settings = dataclasses.asdict(command)  # type: ignore[call-overload]
-    file.write_text(f"{type(command).__name__} {settings}\n\n{traceback.format_exc()}", "utf-8")
-    print(
-        f"bhushgpt: a mistake of the program's own ({type(error).__name__}). Saved runs are "
-        f"as they were. The details are in {file}; please send that file with a bug report.",
-        file=sys.stderr,
-    )
-    return 70
+def _sentence(error: Exception) -> str | None:
+    """Return what to tell a person who can mend it, or None if it is a mistake of our own."""
+    if isinstance(error, UserError):
+        return str(error)
+    # On the CPU, full memory is a plain RuntimeError with the allocator's name in it.
+    full = (torch.OutOfMemoryError, MemoryError)
+    if isinstance(error, full) or "DefaultCPUAllocator" in str(error):
+        return "The memory is full. Take a smaller preset, or close other programs."
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "The disk is full. Make room, then try again."
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'A file'} cannot be used: {error.strerror}."
+    return None
+
+
+def _say(text: str, error: BaseException, start: str = "") -> None:
+    notes = getattr(error, "__notes__", [])  # what is saved, from `saved_whatever_happens`
+    print(start + "\n".join([text, *notes]), file=sys.stderr)
+
+
+def _own_mistake(error: Exception, arguments: list[str]) -> str:
+    details = f"{arguments}\n\n{''.join(traceback.format_exception(error))}"
+    what = f"A mistake of the program's own ({type(error).__name__}: {error})."
+    for folder in (runs_folder, lambda: Path(tempfile.gettempdir())):
+        try:
+            file = folder() / "error.log"
+            file.write_text(details, encoding="utf-8", errors="backslashreplace")
+        except (OSError, UserError):
+            continue
+        return f"{what} The details are in {file}; please send that file with a bug report."
+    return f"{what} Please report it."
+
+
+def _ready_streams() -> None:
+    """Let no odd terminal stop a run: closed streams, and characters that it cannot show."""
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")
+    for stream in (sys.stdout, sys.stderr):
+        if (reconfigure := getattr(stream, "reconfigure", None)) is not None:
+            reconfigure(errors="replace")

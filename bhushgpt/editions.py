@@ -116,9 +116,11 @@ def _not_used(tried: list[str]) -> str:
 
 
 def _differs(entry: CorpusEntry, text: str, tried: list[str]) -> str:
+    # Length alone tells nothing: two editions of the course's book are equally long by chance.
     return (
-        f"This is another edition of {entry.title} ({len(text):,} characters; the course's has "
-        f"{entry.characters:,}), so your numbers will differ a little. {_not_used(tried)}".strip()
+        f"This is another edition of {entry.title} ({len(text):,} characters, {len(set(text))} "
+        f"different ones; the course's has {entry.characters:,} and {entry.distinct}), so your "
+        f"numbers will differ a little. {_not_used(tried)}".strip()
     )
 
 

@@ -6,22 +6,32 @@ Lesson: notebook 08.
 """
 
 import copy
+import dataclasses
 import time
 from dataclasses import dataclass
 from statistics import median
 
 import torch
+from torch import Tensor
 
-from bhushgpt.devices import synchronize
+from bhushgpt.devices import describe_device, synchronize
+from bhushgpt.errors import UserError
 from bhushgpt.gpt import GPTConfig
 from bhushgpt.language_model import LanguageModel
 from bhushgpt.presets import RunConfig
 from bhushgpt.training import StepBatches, TrainState, train
 
+# On a CPU a step takes as long as its tokens: a few of them, with about this many multiplications
+# and additions, tell the speed in half a second, where a whole batch may take ten.
+TRIAL_WORK = 2e10
+
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """What to expect of a run on this machine."""
+    """What to expect of a run on this machine.
+
+    Lesson: notebook 08.
+    """
 
     parameters: int
     """Numbers that are trained."""
@@ -33,13 +43,38 @@ class Forecast:
     """Training speed of the timed steps."""
 
     def __str__(self) -> str:
-        minutes = (
-            f"{self.seconds / 60:.1f} minutes" if self.seconds > 90 else f"{self.seconds:.0f} s"
-        )
+        minutes = _duration(self.seconds)
         return (
             f"{self.parameters:,} parameters, about {self.memory_bytes / 2**20:,.0f} MiB on top of "
             f"Python and torch, about {minutes} at {self.tokens_per_second:,.0f} tokens/s"
         )
+
+
+def _duration(seconds: float) -> str:
+    units = (("days", 86400), ("hours", 3600), ("minutes", 60))
+    for name, size in units:
+        if seconds > 1.5 * size:
+            return f"{seconds / size:,.1f} {name}"
+    return f"{seconds:.0f} s"
+
+
+def parameter_count(config: RunConfig) -> int:
+    """Return how many numbers the model of a run has, without building it.
+
+    Lesson: notebook 08.
+
+    >>> from bhushgpt.presets import build_model, preset
+    >>> small = preset("gpt-v1-smoke", 79)
+    >>> parameter_count(small) == build_model(small).parameter_count()
+    True
+    """
+    model = config.model
+    if not isinstance(model, GPTConfig):
+        return model.vocab_size**2
+    C = model.n_embd
+    block = 12 * C * C + 13 * C  # weights and biases of attention and MLP, and the norms' vectors
+    positions = model.context_length * C if model.position == "learned" else 0
+    return model.vocab_size * C + positions + model.n_layer * block + 2 * C
 
 
 def training_memory(config: RunConfig) -> int:
@@ -57,16 +92,47 @@ def training_memory(config: RunConfig) -> int:
     tokens = rows * model.context_length
     logits = 3 * model.vocab_size  # the scores, their log-softmax and its gradient
     if not isinstance(model, GPTConfig):
-        return 4 * (4 * model.vocab_size**2 + tokens * logits)
+        return 4 * (4 * parameter_count(config) + tokens * logits)
     C, T = model.n_embd, model.context_length
-    block = 12 * C * C + 13 * C
-    parameters = model.n_layer * block + model.vocab_size * C + T * C + 2 * C
     # Kept per token and block: 2 norms' inputs and outputs (4 C), q, k, v (3 C), the heads' mix
     # (1 C), the wide layer before and after GELU (8 C), and a row of T weights in every head.
     # Dropout keeps a mask and a result beside each of its inputs.
     weights, masks = (3, 2 * C) if model.dropout else (1, 0)
     kept = model.n_layer * (16 * C + masks + weights * model.n_head * T) + logits
-    return 4 * (4 * parameters + tokens * kept)
+    return 4 * (4 * parameter_count(config) + tokens * kept)
+
+
+def check_memory(config: RunConfig, device: torch.device) -> None:
+    """Refuse a run that cannot fit, before anything of it is allocated.
+
+    Raises:
+        UserError: If it needs more than the device has; the message gives both.
+
+    Lesson: notebook 08.
+
+    >>> from bhushgpt.presets import preset
+    >>> check_memory(preset("gpt-v1", 79), torch.device("cpu"))
+    """
+    needed, there = training_memory(config), describe_device(device).memory_bytes
+    if needed > there:
+        raise UserError(
+            f"This run needs about {needed / 2**30:,.1f} GiB of memory, and {device.type} has "
+            f"{there / 2**30:,.1f}. The vocabulary has {config.model.vocab_size:,} tokens and the "
+            f"context {config.model.context_length:,}. Take a smaller preset, or a text with "
+            "fewer different characters."
+        )
+
+
+@dataclass(frozen=True)
+class _FirstRows:
+    """Batches of which only the first rows are taken."""
+
+    batches: StepBatches
+    rows: int
+
+    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
+        inputs, targets = self.batches[step]
+        return inputs[: self.rows], targets[: self.rows]
 
 
 def forecast(
@@ -79,6 +145,8 @@ def forecast(
 ) -> Forecast:
     """Run a few steps on a copy of the model and say how long all of them will take.
 
+    On a CPU a step takes a part of the batch, if the batch is too large for a quick trial.
+
     Args:
         config: The run.
         model: Its model; it is copied and not changed.
@@ -88,21 +156,35 @@ def forecast(
 
     Lesson: notebook 08.
     """
-    trial = TrainState.fresh(copy.deepcopy(model), config.training)
+    rows = _trial_rows(config, device)
+    steps = max(config.training.steps, timed_steps + 1)
+    training = dataclasses.replace(
+        config.training, steps=steps, batch_size=rows, accumulation_steps=1
+    )
+    trial = TrainState.fresh(copy.deepcopy(model), training)
     seconds: list[float] = []
     begin = time.perf_counter()
-    tokens = 0
-    for report in train(trial, batches, config.training):
+    for report in train(trial, _FirstRows(batches, rows), training):
         synchronize(device)
         now = time.perf_counter()
         seconds.append(now - begin)
-        begin, tokens = now, report.tokens
+        begin = now
         if report.step > timed_steps:
             break
-    per_step = median(seconds[1:] or seconds)  # the first step also warms up
+    context = config.model.context_length
+    speed = rows * context / median(seconds[1:])  # the first step also warms up
     return Forecast(
         parameters=model.parameter_count(),
         memory_bytes=training_memory(config),
-        seconds=per_step * config.training.steps,
-        tokens_per_second=tokens / per_step,
+        seconds=config.training.steps * config.training.batch_size * context / speed,
+        tokens_per_second=speed,
     )
+
+
+def _trial_rows(config: RunConfig, device: torch.device) -> int:
+    rows = config.training.batch_size // config.training.accumulation_steps
+    if device.type != "cpu":
+        return rows
+    # Forward and backward take about six operations per weight and token.
+    work = 6 * parameter_count(config) * config.model.context_length
+    return max(1, min(rows, round(TRIAL_WORK / work)))

@@ -3,13 +3,18 @@
 Lesson: notebook 16.
 """
 
+import contextlib
+import os
 import signal
 from types import FrameType, TracebackType
 from typing import Any
 
+NOTICE = b"\nCtrl-C: finishing this step and saving. Once more stops at once.\n"
+ERROR_STREAM = 2
+
 
 class Interruption:
-    """Inside the `with`, the first Ctrl-C sets `requested`; the second stops at once.
+    """Inside the `with`, the first Ctrl-C sets `requested` and says so; the second stops at once.
 
     The loop looks at `requested` between steps, saves and leaves. Outside the main thread, where
     Python allows no signal handler, Ctrl-C keeps its usual meaning.
@@ -45,3 +50,6 @@ class Interruption:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
+        # Not print: the signal may come in the middle of one, and prints cannot be nested.
+        with contextlib.suppress(OSError):
+            os.write(ERROR_STREAM, NOTICE)

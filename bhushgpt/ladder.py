@@ -79,7 +79,7 @@ def ladder_table(rungs: Mapping[str, float], bits_per_token: str = "bits per cha
     head = f"{'model':<{names}}{'nats':>8}  {bits_per_token}"
     width = len(bits_per_token) + 2
     rows = [
-        f"{name:<{names}}{nats:>8.4f}{nats / math.log(2):>{width}.4f}"
+        f"{name:<{names}}{nats:>z8.4f}{nats / math.log(2):>z{width}.4f}"
         for name, nats in rungs.items()
     ]
     return "\n".join([head, *rows])

@@ -46,17 +46,25 @@ def verify_manifest(folder: Path, names: Iterable[str]) -> None:
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         version, files = manifest["format"], dict(manifest["files"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{folder / MANIFEST} is damaged; take another checkpoint.") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{folder / MANIFEST} is damaged. {_way_out(folder)}") from error
     if version != FORMAT:
         raise UserError(
             f"{folder} has checkpoint format {version}; this version of bhushgpt reads {FORMAT}."
         )
     for file in (folder / name for name in names):
         if not file.is_file():
-            raise UserError(f"{file} is missing; take an earlier checkpoint of the run.")
+            raise UserError(f"{file} is missing. {_way_out(folder)}")
         if fingerprint(file) != files.get(file.name):
             raise UserError(
                 f"{file} is damaged: its content is not what was saved. It was not loaded. "
-                "Take an earlier checkpoint of the run."
+                f"{_way_out(folder)}"
             )
+
+
+def _way_out(folder: Path) -> str:
+    others = sorted(path.parent.name for path in folder.parent.glob(f"step_*/{MANIFEST}"))
+    earlier = [name for name in others if name < folder.name]
+    if earlier:
+        return f"Remove the folder {folder} to use the checkpoint before it, {earlier[-1]}."
+    return "The run has no earlier checkpoint, so it must be trained again."

@@ -132,7 +132,7 @@ class NGramCounter:
         for level, counts in enumerate(self._levels):
             totals, kinds = counts.totals[contexts], counts.kinds[contexts]
             places, seen = counts.find(contexts * self.vocab_size + tokens[level:])
-            hits = np.where(seen & found, counts.pair_counts[places], 0)
+            hits = np.where(seen, counts.pair_counts[places], 0)
             shorter = probability[level:]
             # A context that nothing ever followed says nothing: the shorter one's answer stands.
             speaks = found & (totals > 0)

@@ -18,7 +18,13 @@ from bhushgpt.training import TrainingConfig
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Everything that decides what a run computes, apart from the text itself."""
+    """Everything that decides what a run computes, apart from the text itself.
+
+    Raises:
+        UserError: If the held-out share is not between 0 and 1.
+
+    Lesson: notebook 08.
+    """
 
     preset: str
     """The name it was made from."""
@@ -28,6 +34,12 @@ class RunConfig:
     """How it is trained."""
     held_out: float = 0.1
     """Share of the text, at its end, that is never trained on."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.held_out < 1:
+            raise UserError(
+                f"held_out is {self.held_out}; it is a share between 0 and 1, such as 0.1."
+            )
 
 
 def bigram(vocab_size: int) -> RunConfig:

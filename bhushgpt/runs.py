@@ -5,6 +5,7 @@ Lesson: notebook 16.
 
 import dataclasses
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,18 @@ RECORD, HISTORY = "run.json", "history.jsonl"
 
 class RunFolder:
     """One run's files: `run.json`, `history.jsonl` and the checkpoints.
+
+    `run.json` is one object. Written when the run starts:
+        version: of bhushgpt; preset: its name; config: every setting, as in a checkpoint.
+        corpus: a registered name, or the whole path of a file; corpus_sha256: of its clean text;
+        characters: its length.
+        machine: what `machine_card` says; device: cpu, cuda or mps.
+    Written at every checkpoint:
+        steps_done; seconds: of training, resumed parts added up; tokens_per_second.
+    Written at the end:
+        held_out: nats_per_token, perplexity, bits_per_byte and tokens over the whole held-out
+        text; glances: [step, nats] pairs over the beginning of it while training;
+        ladder: name -> nats; n_gram_order: which counter "n-gram" was.
 
     Args:
         path: An existing folder; use `create` or `open`.
@@ -36,19 +49,28 @@ class RunFolder:
         """Make the folder of a new run.
 
         Raises:
-            UserError: If it holds a run already, or cannot be made.
+            UserError: If it holds a run or anything else already, or cannot be made.
         """
-        if (path / RECORD).exists():
-            raise UserError(
-                f"{path} holds another run, which is left as it is. Name another folder with "
-                f"--out, or go on with that run: python -m bhushgpt train --resume {path}"
-            )
         try:
+            if (path / RECORD).exists():
+                raise UserError(
+                    f"{path} holds another run, which is left as it is. Name another folder with "
+                    "--out, or go on with that run: python -m bhushgpt train --resume "
+                    f"{shlex.quote(str(path))}"
+                )
             path.mkdir(parents=True, exist_ok=True)
+            found = sorted(file.name for file in path.iterdir() if not file.name.startswith("."))
+            if found:
+                raise UserError(
+                    f"{path} is not empty: it holds {found[0]!r}. A run wants a folder of its own, "
+                    "so that it overwrites nothing. Name a new one with --out."
+                )
             run = cls(path, {})
             run.update(**record)
         except OSError as error:
-            raise UserError(f"{path} cannot be written: {error.strerror}. Use --out.") from error
+            raise UserError(
+                f"{path} cannot be written: {error.strerror}. Name another folder with --out."
+            ) from error
         return run
 
     @classmethod
@@ -58,18 +80,23 @@ class RunFolder:
         Raises:
             UserError: If it is no run's folder, or its record is unreadable.
         """
+        if path.is_file():
+            raise UserError(f"{path} is a file. Name the folder of a run.")
         try:
             record = json.loads((path / RECORD).read_text(encoding="utf-8"))
-            if not isinstance(record, dict):
-                raise ValueError("a record is an object")
-            return cls(path, record)
         except FileNotFoundError as error:
             raise UserError(
-                f"There is no run in {path} (no {RECORD}). Train one first: "
-                f"python -m bhushgpt train --out {path}"
+                f"There is no run in {path} (no {RECORD}). Name the folder of a run, or train "
+                f"one: python -m bhushgpt train --out {shlex.quote(str(path))}"
             ) from error
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path / RECORD} cannot be read: it is not a run's record.") from error
+        except (OSError, ValueError, RecursionError):
+            record = None
+        if not isinstance(record, dict):
+            raise UserError(
+                f"{path / RECORD} cannot be read: it is not a run's record. The model itself may "
+                "be whole: the command `complete` does not need that file."
+            )
+        return cls(path, record)
 
     def update(self, **facts: Any) -> None:
         """Add facts to the record and write it; the file is replaced whole or not at all."""
@@ -86,9 +113,25 @@ class RunFolder:
             stream.write(json.dumps(line) + "\n")
 
     def history(self) -> list[dict[str, Any]]:
-        """Return the logged steps in order; of a step logged twice (after a resume) the last."""
+        """Return the logged steps in order.
+
+        Of a step that is there twice the last counts; a line that was cut off is left out.
+        """
         file = self.path / HISTORY
-        if not file.exists():
-            return []
-        lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-        return [line for _, line in sorted({line["step"]: line for line in lines}.items())]
+        text = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
+        steps = {line["step"]: line for line in map(_step, text.splitlines()) if line}
+        return [steps[number] for number in sorted(steps)]
+
+    def rewind(self, step: int) -> None:
+        """Forget what was logged after a step: a run that goes on from there does it again."""
+        kept = [json.dumps(line) + "\n" for line in self.history() if line["step"] <= step]
+        write_atomically(self.path / HISTORY, "".join(kept).encode("utf-8"))
+
+
+def _step(line: str) -> dict[str, Any] | None:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    whole = isinstance(found, dict) and isinstance(found.get("step"), int) and "loss" in found
+    return found if whole else None

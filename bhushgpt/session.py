@@ -1,65 +1,31 @@
-"""From names to a trained model: text, settings, training, checkpoint and record in one folder.
-
-Letters: N number of tokens.
+"""A run that trains: text, settings, model, checkpoints and record, held together.
 
 Lesson: notebook 16.
 """
 
-import dataclasses
-from collections.abc import Generator
+import time
+from collections.abc import Generator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 
-from bhushgpt.batches import Batches, split_tokens
-from bhushgpt.checkpoints import load_checkpoint, save_checkpoint
-from bhushgpt.corpus import Corpus, load_text
-from bhushgpt.devices import machine_card
+from bhushgpt.batches import Batches
+from bhushgpt.checkpoints import save_checkpoint
 from bhushgpt.errors import UserError
 from bhushgpt.evaluation import Evaluation, evaluate
 from bhushgpt.interruption import Interruption
 from bhushgpt.language_model import LanguageModel
-from bhushgpt.presets import RunConfig, build_model, preset
+from bhushgpt.presets import RunConfig
 from bhushgpt.progress import progress
 from bhushgpt.runs import RunFolder
-from bhushgpt.tokenizers import CharTokenizer, Tokenizer
+from bhushgpt.texts import Text
 from bhushgpt.training import Report, TrainState, train
 
-# A glance at the held-out text while training: enough to see the trend, cheap enough to repeat.
-GLANCE_TOKENS = 8192
+# While training, the run is saved and a part of the held-out text looked at about this often:
+# enough to see the trend and to lose little, cheap enough to repeat.
 GLANCES = 10
-
-
-@dataclass(frozen=True)
-class Text:
-    """A corpus as tokens, cut in two."""
-
-    corpus: Corpus
-    tokenizer: Tokenizer
-    train: np.ndarray
-    held_out: np.ndarray
-
-    @property
-    def held_out_bytes(self) -> int:
-        """UTF-8 bytes of the held-out text that a model predicts: all but its first token."""
-        return len(self.tokenizer.decode(self.held_out[1:]).encode())
-
-
-def tokenize(corpus: Corpus, tokenizer: Tokenizer, held_out: float, context_length: int) -> Text:
-    """Encode a corpus and cut off its held-out part.
-
-    Raises:
-        UserError: If the text is too short for the context, or has characters that the tokenizer
-            does not know.
-    """
-    ids = tokenizer.encode(corpus.text)
-    # The smallest type that holds every id: a long text need not fill the memory.
-    tokens = np.array(ids, dtype=np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32)
-    train_tokens, held_out_tokens = split_tokens(tokens, held_out, context_length=context_length)
-    return Text(corpus, tokenizer, train_tokens, held_out_tokens)
+GLANCE_TOKENS = 8192
 
 
 @dataclass
@@ -71,6 +37,7 @@ class Session:
     text: Text
     state: TrainState
     device: torch.device
+    _begin: float = field(default_factory=time.perf_counter, init=False)
 
     @property
     def model(self) -> LanguageModel:
@@ -96,94 +63,78 @@ class Session:
         return self.state.step >= self.config.training.steps
 
     def train(self) -> bool:
-        """Train to the end with a progress bar, save, and return whether the end was reached.
+        """Train to the end with a progress bar, saving now and then and last, whatever happens.
 
-        After the first Ctrl-C the step in progress is finished and saved; False is returned.
+        Returns:
+            Whether the end was reached: after the first Ctrl-C the step in progress is finished
+            and saved, and False is returned.
+
+        Raises:
+            UserError: If training or saving cannot go on; the steps before are saved.
         """
         steps = self.config.training.steps
-        with Interruption() as interruption, closing(self._reports()) as reports:
-            for _ in progress(reports, steps, start=self.state.step):
-                if interruption.requested:
-                    break
-        save_checkpoint(self.run.path, self.state, self.config, self.text.tokenizer)
-        self.run.update(steps_done=self.state.step)
+        self.run.rewind(self.state.step)
+        with Interruption() as interruption:
+            self._begin = time.perf_counter()
+            try:
+                with closing(self._reports()) as reports:
+                    for report in progress(reports, steps, start=self.state.step):
+                        if interruption.requested:
+                            break
+                        if report.step % self._every == 0 and report.step < steps:
+                            self.save()
+            except UserError:  # such as a loss that is no number: the weights are still whole
+                self.save()
+                raise
+            self.save()
         return self.finished
+
+    def save(self) -> None:
+        """Write a checkpoint and the facts about training so far."""
+        save_checkpoint(self.run.path, self.state, self.config, self.text.tokenizer)
+        now = time.perf_counter()
+        seconds = self.run.record.get("seconds", 0.0) + now - self._begin
+        self._begin = now
+        tokens = self.config.training.batch_size * self.config.model.context_length
+        self.run.update(
+            steps_done=self.state.step,
+            seconds=seconds,
+            tokens_per_second=self.state.step * tokens / seconds,
+        )
+
+    @property
+    def _every(self) -> int:
+        return max(25, self.config.training.steps // GLANCES)
 
     def _reports(self) -> Generator[Report, None, None]:
         """Yield the reports of training, logging each and glancing at the held-out text."""
-        config = self.config.training
-        every = max(25, config.steps // GLANCES)
-        for report in train(self.state, self.batches, config):
+        for report in train(self.state, self.batches, self.config.training):
             glance = None
-            if report.step % every == 0:
+            if report.step % self._every == 0:
                 glance = evaluate(self.model, self.text.held_out[:GLANCE_TOKENS]).nats_per_token
             self.run.log(report, glance)
             yield report
 
     def evaluate(self) -> Evaluation:
-        """Return the loss over the whole held-out text and write it to the record."""
-        result = evaluate(self.model, self.text.held_out, text_bytes=self.text.held_out_bytes)
-        self.run.update(held_out=dataclasses.asdict(result))
-        return result
+        """Return the loss over the whole held-out text."""
+        return evaluate(self.model, self.text.held_out, text_bytes=self.text.held_out_bytes)
 
-
-def start_session(
-    preset_name: str,
-    corpus_name: str,
-    device: torch.device,
-    out: Path,
-    *,
-    steps: int | None = None,
-) -> Session:
-    """Return a fresh run in the folder `out`.
-
-    Args:
-        preset_name: See `presets`.
-        corpus_name: A registered corpus or a text file.
-        device: Where to train.
-        out: The run's folder; it must not hold a run.
-        steps: Instead of the preset's.
-
-    Raises:
-        UserError: For anything that cannot be used; nothing is written then.
-    """
-    preset(preset_name, vocab_size=2, steps=steps)  # a wrong name or number shows before the work
-    corpus = load_text(corpus_name)
-    if not corpus.text:
-        raise UserError(
-            f"{corpus_name} is empty. A model learns from a text of some thousand words."
+    def record(self, result: Evaluation, rungs: Mapping[str, float], best_order: int) -> None:
+        """Write what came of the run to its record."""
+        history = self.run.history()
+        self.run.update(
+            held_out=facts(result),
+            glances=[[line["step"], line["held_out"]] for line in history if "held_out" in line],
+            ladder=dict(rungs),
+            n_gram_order=best_order,
         )
-    tokenizer = CharTokenizer.from_text(corpus.text)
-    config = preset(preset_name, tokenizer.vocab_size, steps=steps)
-    text = tokenize(corpus, tokenizer, config.held_out, config.model.context_length)
-    state = TrainState.fresh(build_model(config, device), config.training)
-    registered = not Path(corpus_name).expanduser().is_file()
-    record = {
-        "preset": config.preset,
-        # A file is found again from any folder by its whole path.
-        "corpus": corpus_name if registered else str(Path(corpus_name).expanduser().resolve()),
-        "corpus_sha256": corpus.sha256,
-        "characters": len(corpus.text),
-        "machine": machine_card(),
-        "device": device.type,
+
+
+def facts(result: Evaluation) -> dict[str, float | int | None]:
+    """Return what `evaluate --json` prints and the record holds."""
+    return {
+        "nats_per_token": result.nats_per_token,
+        "perplexity": result.perplexity,
+        "bits_per_byte": result.bits_per_byte,
+        "tokens": result.tokens,
     }
-    return Session(RunFolder.create(out, record), config, text, state, device)
-
-
-def open_session(folder: Path, device: torch.device) -> Session:
-    """Return an earlier run at its newest checkpoint, with the text it was trained on.
-
-    Raises:
-        UserError: If there is no run or no checkpoint, or the text is no longer the same.
-    """
-    run = RunFolder.open(folder)
-    checkpoint = load_checkpoint(folder, device)
-    corpus = load_text(run.record.get("corpus", ""))
-    if corpus.sha256 != run.record.get("corpus_sha256"):
-        raise UserError(
-            f"The text {run.record.get('corpus')!r} has changed since {folder} was trained on it, "
-            "so its held-out part is another. Put the old text back, or train a new run."
-        )
-    config = checkpoint.config
-    text = tokenize(corpus, checkpoint.tokenizer, config.held_out, config.model.context_length)
-    return Session(run, config, text, checkpoint.state, device)

@@ -54,7 +54,7 @@ def test_training_says_parameters_memory_and_time_first_and_the_ladder_last(
     assert "parameters, about" in out.split("uniform")[0]
     assert "MiB" in out.split("uniform")[0]
     assert "tokens/s" in out.split("uniform")[0]
-    assert "gpt-v1-smoke" in out.split("n-gram")[1]
+    assert "gpt-v1-smoke" in out.split("n-gram")[-1]
     assert "bhushgpt complete --run" in out
 
 
@@ -216,9 +216,9 @@ def test_control_c_saves_and_the_resumed_run_equals_the_uninterrupted_one(own_te
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 0
-    assert "everything is saved" in out
-    assert "--resume" in out
+    assert process.returncode == 130
+    assert "is saved" in err
+    assert "--resume" in err
     assert "Traceback" not in err
     done = json.loads((tmp_path / "broken" / "run.json").read_text())["steps_done"]
     assert 20 < done < 400
@@ -232,7 +232,7 @@ def test_an_error_of_our_own_goes_to_a_file_instead_of_the_screen(monkeypatch, c
     def fail(name):
         raise KeyError("planted")
 
-    monkeypatch.setattr("bhushgpt.commands.pick_device", fail)
+    monkeypatch.setattr("bhushgpt.information_commands.pick_device", fail)
     assert main(["info"]) == 70
     captured = capsys.readouterr()
     assert "Traceback" not in captured.err

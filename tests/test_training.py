@@ -237,6 +237,14 @@ def test_a_loss_that_is_no_number_stops_before_the_weights_are_touched(bad):
     assert run(state) == run(expected)
 
 
+def test_a_loss_that_is_no_number_stops_even_with_a_finite_gradient():
+    def spoilt(model: Any, inputs: Tensor, targets: Tensor) -> Tensor:
+        return batch_loss(model, inputs, targets) + math.inf
+
+    with pytest.raises(UserError, match="the loss is inf"):
+        next(train(fresh(), batches(), CONFIG, spoilt))
+
+
 def test_a_gradient_that_is_no_number_stops_too():
     def spoilt(model: Any, inputs: Tensor, targets: Tensor) -> Tensor:
         loss = batch_loss(model, inputs, targets)

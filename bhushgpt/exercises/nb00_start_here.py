@@ -52,20 +52,47 @@ def _equal(one: Chances, other: Chances) -> bool:
     return all(isclose(one.get(c, 0.0), other.get(c, 0.0), abs_tol=1e-6) for c in letters)
 
 
+def _chances_mistakes(right: Chances) -> dict[str, Chances]:
+    """Map each sentence to what its misconception gives after 'the ', which comes 4 times."""
+    return {
+        "these are counts. Divide each by their sum to get probabilities.": (
+            {c: 4 * p for c, p in right.items()}
+        ),
+        "divide by how often the past occurs, not by the length of the text.": (
+            {c: 4 * p / len(SENTENCES) for c, p in right.items()}
+        ),
+        "these are percent; probabilities lie between 0 and 1.": (
+            {c: 100 * p for c, p in right.items()}
+        ),
+        "they are all 0: // cuts the digits behind the point off. Divide with /.": (
+            dict.fromkeys(right, 0.0)
+        ),
+        "that is how frequent each character is; what stands before it plays no part yet.": (
+            {c: n / len(SENTENCES) for c, n in Counter(SENTENCES).items()}
+        ),
+        "only the last character of the past was looked at; compare all of it.": (
+            chances_by_counting(SENTENCES, " ")
+        ),
+    }
+
+
 def _check_chances(answer: Callable[..., Any]) -> str | None:
     came = answer(SENTENCES, "the ")
     if not isinstance(came, dict):
         return f"a dictionary such as {{'c': 0.5}} is expected, but {came!r} came."
     right = chances_by_counting(SENTENCES, "the ")
     total = sum(came.values())
-    if _equal(came, {c: 4 * p for c, p in right.items()}):
-        return "these are counts. Divide each by their sum to get probabilities."
-    if _equal(came, {c: 4 * p / len(SENTENCES) for c, p in right.items()}):
-        return "divide by how often the past occurs, not by the length of the text."
-    if _equal(came, chances_by_counting(SENTENCES, " ")):
-        return "only the last character of the past was looked at; compare all of it."
+    for sentence, mistake in _chances_mistakes(right).items():
+        if _equal(came, mistake):
+            return sentence
+    if _equal(came, dict.fromkeys(right, 1 / len(right))):
+        if _equal(answer("abac", "a"), {"c": 1.0}):
+            return "one place is missed: the text itself begins with the past, at i = 0."
+        return "all followers came out equally likely; 'c' follows twice, so count how often."
     if set(came) == {"t"}:
         return "'t' begins the past 'the ' itself. Look at the character behind the whole past."
+    if any(len(key) != 1 for key in came):
+        return f"the keys are single characters, those behind the past; yours are {list(came)}."
     if not isclose(total, 1.0, abs_tol=1e-6):
         return f"after 'the ' the probabilities sum to {total:.3g} instead of 1."
     if not _equal(came, right):
@@ -74,6 +101,8 @@ def _check_chances(answer: Callable[..., Any]) -> str | None:
 
 
 def _check_hard_texts(answer: Callable[..., Any]) -> str | None:
+    if not _equal(answer(SENTENCES, "sat"), {" ": 1.0}):
+        return "it is right after 'the ' but not after 'sat': take len(past) instead of a fixed 4."
     if not _equal(answer("aaab", "aa"), {"a": 0.5, "b": 0.5}):
         return (
             "in 'aaab' the past 'aa' occurs twice, at places that overlap: 'a' follows once and "
@@ -99,6 +128,23 @@ WINDOW_MISTAKES: dict[str, Callable[[torch.Tensor, int], torch.Tensor]] = {
         lambda d, n: (d >= 0) & (d < n - 1)
     ),
     "zeros and ones are swapped.": lambda d, n: (d < 0) | (d >= n),
+    "everything is 1: both conditions must hold, so join them with & instead of |.": (
+        lambda d, n: (d >= 0) | (d < n)
+    ),
+    "everything is 0: nobody may look at anything.": lambda d, n: torch.zeros_like(d),
+    "each position sees nothing but itself; n - 1 before it are allowed, too.": (
+        lambda d, n: d == 0
+    ),
+    "those are distances; the answer says which of them are allowed.": lambda d, n: d,
+    "minus infinity comes later, in the scores; here 0 says that looking is not allowed.": (
+        lambda d, n: torch.where((d >= 0) & (d < n), 0.0, -torch.inf)
+    ),
+    "those are the first n positions of the text; the window holds the last n.": (
+        lambda d, n: (d >= 0) & (torch.arange(len(d)) < n)
+    ),
+    "the text is cut into blocks; the window slides along, one step with each row.": (
+        lambda d, n: (d >= 0) & (torch.arange(len(d)) >= torch.arange(len(d))[:, None] // n * n)
+    ),
     "the answer is 1 or 0 for each pair, not a share of the row.": (
         lambda d, n: window_mask(len(d), n) / window_mask(len(d), n).sum(1, keepdim=True)
     ),
@@ -117,7 +163,8 @@ def _check_window(answer: Callable[..., Any]) -> str | None:
             return sentence
     if not torch.equal(came, right):
         row = int((came != right).any(1).nonzero()[0])
-        return f"row {row} should be {right[row].int().tolist()}, but it is {came[row].tolist()}."
+        found = [round(v, 3) if v % 1 else int(v) for v in came[row].nan_to_num().tolist()]
+        return f"row {row} should be {right[row].int().tolist()}, but it is {found}."
     if not torch.equal(torch.as_tensor(answer(2, 5)).double(), window_mask(2, 5).double()):
         return "it fails where the window is wider than the text, for T = 2 and n = 5."
     return None

@@ -1,4 +1,4 @@
-"""Exercises of notebook 01: counting parameters, merging heads, gradient descent, a gather.
+"""Exercises of notebook 01: counting parameters, merging heads, a gather.
 
 The letters of the shapes: B batch, T time, H heads, D head size, V vocabulary.
 
@@ -16,11 +16,15 @@ COUNT_MISTAKES = {
     32 * 79 + 79: "that is the linear layer alone; the embedding's table is learnt too.",
     79 * 32 + 32 * 79 + 32: "a bias has one number for each output (79), not for each input.",
     79 * 32 + 32 + 32 * 79 + 79: "an embedding has no bias: it is a table and nothing else.",
+    79 * 32 + 79 + 32 * 79 + 79: "one bias of 79 is enough: the table of an embedding needs none.",
+    79 * 32 * 32 * 79: "the two modules stand side by side: add their numbers.",
     79 + 32 + 32 + 79: "a table of 79 rows of 32 holds 79 * 32 numbers, so multiply.",
 }
 
 
 def _check_count(answer: int) -> str | None:
+    if isinstance(answer, str):
+        return "a number is wanted and a text came: leave the quotes out."
     if answer == 79 * 32 + 32 * 79 + 79:
         return None
     return COUNT_MISTAKES.get(
@@ -59,6 +63,8 @@ def _check_merge(answer) -> str | None:
         return "the order of the axes is right, but H and D are still two axes: join them."
     if out.shape == (B, H, T * D):
         return "you joined time and head size; the heads must move behind the time first."
+    if out.shape == (B, H * T, D):
+        return "you joined heads and time; join heads and head size, behind the time."
     if out.shape != right.shape:
         return f"the shape must be (B, T, H*D), here {tuple(right.shape)}, not {tuple(out.shape)}."
     if torch.equal(out, x.reshape(B, T, H * D)):
@@ -72,6 +78,10 @@ def _check_merge(answer) -> str | None:
         return "the heads are in reverse order."
     if torch.equal(out, x.transpose(2, 3).reshape(B, T, H * D)):
         return "you swapped T and D; swap H and T."
+    if torch.equal(out, x.transpose(1, 3).reshape(B, T, H * D)):
+        return "you swapped H and D: now D stands where T should be. Bring T before H."
+    if torch.equal(out, x.permute(2, 0, 1, 3).reshape(B, T, H * D)):
+        return "time moved in front of the batch, so texts are mixed; B stays first."
     return None if torch.equal(out, right) else "the shape is right, but numbers sit elsewhere."
 
 
@@ -86,65 +96,6 @@ merge_heads = Exercise(
     reference=_merged,
     checks=_check_merge,
     praise="each position's heads stand side by side.",
-)
-
-
-def _fitted(x: Tensor, y: Tensor, rate: float, steps: int) -> float:
-    w = torch.tensor(0.0, requires_grad=True)
-    for _ in range(steps):
-        (gradient,) = torch.autograd.grad(((w * x - y) ** 2).mean(), w)
-        with torch.no_grad():
-            w -= rate * gradient
-    return w.item()
-
-
-def _paths(x: Tensor, y: Tensor, rate: float, steps: int) -> dict[str, float]:
-    """What each misconception ends at."""
-
-    def walk(rate: float = rate, steps: int = steps, keep: float = 0.0, w: float = 0.0) -> float:
-        collected = 0.0
-        for _ in range(steps):
-            collected = keep * collected + float((2 * (w * x - y) * x).mean())
-            w -= rate * collected
-        return w
-
-    return {
-        "w is still at its start; take `steps` steps.": 0.0,
-        "w walks uphill: subtract rate * gradient.": walk(-rate),
-        "gradients pile up in .grad: clear it before each backward.": walk(keep=1.0),
-        "that is a single step; repeat it `steps` times.": walk(steps=1),
-        "that is one step too many.": walk(steps=steps + 1),
-        "that is one step too few.": walk(steps=steps - 1),
-        "the loss is the mean over the examples, you took the sum.": walk(rate * len(x)),
-        "the gradient is half of what it should be: the loss is the square.": walk(rate / 2),
-        "start at w = 0, not at 1.": walk(w=1.0),
-        "that is where endless descent arrives; stop after `steps` steps.": float(x @ y / (x @ x)),
-        "that is the loss; the slope w is wanted.": float(((walk() * x - y) ** 2).mean()),
-    }
-
-
-def _check_fit(answer) -> str | None:
-    setting = torch.tensor([1.0, 2.0, -1.0]), torch.tensor([3.0, 7.0, -2.0]), 0.05, 4
-    came, right = float(answer(*setting)), _fitted(*setting)
-    for sentence, wrong in _paths(*setting).items():
-        if abs(came - wrong) < 1e-4:
-            return sentence
-    if abs(came - right) > 1e-4:
-        return f"after 4 steps with rate 0.05, w should be {right:.4f}, but it is {came:.4f}."
-    return None
-
-
-fit_slope = Exercise(
-    name="fit_slope",
-    question="Return w after `steps` steps of descent on the mean of (w * x - y)**2 from w = 0.",
-    hints=(
-        "w = torch.tensor(0.0, requires_grad=True), and in a loop: loss, backward, change w.",
-        "Change w inside `with torch.no_grad():`, by w -= rate * w.grad.",
-        "Clear the gradient in each turn: w.grad = None.",
-    ),
-    reference=_fitted,
-    checks=_check_fit,
-    praise="downhill, one clean gradient at a time.",
 )
 
 
@@ -166,7 +117,10 @@ def _check_target_probability(answer) -> str | None:
         return "that is one number: one probability for each position is wanted."
     if out.shape != right.shape:
         return f"the shape must be (B, T), here {(B, T)}, not {tuple(out.shape)}."
+    if not out.is_floating_point():
+        return "those are whole numbers, so tokens; the probability of the token is wanted."
     picked = targets[..., None]
+    everything = logits.flatten().softmax(0).view(B, T, V)
     mistakes = (
         (logits.gather(-1, picked), "those are scores, not probabilities: softmax first."),
         (right.log()[..., None], "those are logarithms of the probabilities."),
@@ -174,6 +128,15 @@ def _check_target_probability(answer) -> str | None:
         (logits.softmax(1).gather(-1, picked), "softmax runs along T; it must run along V."),
         (logits.softmax(0).gather(-1, picked), "softmax runs along B; it must run along V."),
         (logits.softmax(-1).amax(-1, True), "that is the likeliest token, not the one that came."),
+        (logits.amax(-1, True), "that is the highest score; the token that came has its own."),
+        (logits.exp().gather(-1, picked), "exp alone does not add up to 1: divide by the sum."),
+        (
+            (logits / logits.sum(-1, keepdim=True)).gather(-1, picked),
+            "scores may be negative: take exp before you divide by the sum.",
+        ),
+        (logits.softmax(-1).softmax(-1).gather(-1, picked), "you took softmax twice."),
+        (everything.gather(-1, picked), "softmax ran over all numbers at once; give it dim=-1."),
+        (1 - right[..., None], "that is the probability that another token came."),
         (logits.sigmoid().gather(-1, picked), "sigmoid judges each score alone; use softmax."),
     )
     for wrong, sentence in mistakes:

@@ -1,4 +1,7 @@
-"""Exercises of notebook 02: a fair timer, counted work, and what a product waits for."""
+"""Exercise of notebook 02: a fair timer.
+
+Lesson: notebook 02.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
@@ -6,7 +9,6 @@ from typing import Any
 
 from bhushgpt.clocks import Clock, FakeDevice
 from bhushgpt.exercises.exercise import Exercise
-from bhushgpt.roofline import Limits
 from bhushgpt.timing import format_seconds
 
 Answer = Callable[..., Any]
@@ -66,25 +68,35 @@ def _one_reading(answer: Answer) -> str | None:
     return _meaning(result, meanings, f"it took 101 ms, yours says {format_seconds(result)}.")
 
 
+# The middle one is neither first, last nor in the middle, nor a mean without the extremes.
+UNEVEN = [0.5, 9.0, 0.4, 0.2, 0.1, 0.3, 0.7]
+
+
 def _many_readings(answer: Answer) -> str | None:
-    alike, log = _time(answer, [BUSY] * 4, warmup=3)
-    if (ran := log.count("run")) == 4:
+    alike, log = _time(answer, [BUSY] * 5, warmup=3)
+    if (ran := log.count("run")) == 5:
         return "you never warm up: call fn() warmup times before you look at the clock."
-    if ran != 7:
-        return f"warmup=3 and repeats=4 make 7 calls of fn; yours made {ran}."
+    if ran == 4:
+        return "after the warm-up you measure once; repeats=5 asks for five readings."
+    if ran != 8:
+        return f"warmup=3 and repeats=5 make 8 calls of fn; yours made {ran}."
     around_all = (
         "you read the clock once around all repetitions, so launches hide. Read it for each."
     )
-    sums = {4 * FAIR: "that is the sum; return the middle one.", LAUNCH / 4 + BUSY: around_all}
-    result, _ = _time(answer, [0.4, 0.3, 0.2, 0.1, 9.0])
+    divided = "the median is the time of one repetition already; do not divide it by repeats."
+    sums = {5 * FAIR: "that is the sum; return the middle one.", LAUNCH / 5 + BUSY: around_all}
+    result, _ = _time(answer, UNEVEN)
     meanings = {
-        0.3 + LAUNCH: None,
-        2.0 + LAUNCH: "that is the mean, moved by one interruption of 9 s. Return the median.",
+        0.4 + LAUNCH: None,
+        1.6 + LAUNCH: "that is the mean, moved by one interruption of 9 s. Return the median.",
         0.1 + LAUNCH: "that is the smallest. Return the median.",
         9.0 + LAUNCH: "that is the largest. Return the median.",
+        0.5 + LAUNCH: "that is the first repetition. Return the median of all.",
+        0.7 + LAUNCH: "that is the last repetition. Return the median of all.",
+        0.2 + LAUNCH: "that is the middle one in order of time. Sort before you take the middle.",
     }
-    other = "of 0.4, 0.3, 0.2, 0.1 and 9 s the median is 0.3 s. Sort before you take the middle."
-    return _meaning(alike, sums, None) or _meaning(result, meanings, other)
+    other = f"of 0.1, 0.2, 0.3, 0.4, 0.5, 0.7 and 9 s the median is 0.4 s, not {result:.3g} s."
+    return _meaning(alike, sums | {FAIR / 5: divided}, None) or _meaning(result, meanings, other)
 
 
 def _check_fair_seconds(answer: Answer) -> str | None:
@@ -104,97 +116,4 @@ fair_seconds = Exercise(
     praise="no launch time, no cold start, nobody else's work, and one interruption moves nothing.",
     reference=_reference_fair_seconds,
     checks=_check_fair_seconds,
-)
-
-
-def _diagnosed(
-    answer: Answer, cases: Sequence[tuple], right: Answer, mistakes: dict[str, Answer]
-) -> str | None:
-    """Run all cases, and name the mistake that gives exactly these answers."""
-    came = [answer(*case) for case in cases]
-    for message, formula in [(None, right), *mistakes.items()]:
-        if came == [formula(*case) for case in cases]:
-            return message
-    case, wrong = next(pair for pair in zip(cases, came, strict=True) if right(*pair[0]) != pair[1])
-    shown = ", ".join(str(value) for value in case if isinstance(value, int))
-    return f"for {shown} it is {right(*case)}, yours says {wrong}."
-
-
-def _reference_mlp_flops(tokens: int, inputs: int, hidden: int, outputs: int) -> int:
-    return 2 * tokens * inputs * hidden + 2 * tokens * hidden * outputs
-
-
-MLP_CASES = [(7, 3, 5, 2), (2, 11, 13, 17)]
-MLP_MISTAKES: dict[str, Answer] = {
-    "that is half: each product comes with an addition.": lambda t, i, h, o: t * h * (i + o),
-    "that is the first layer alone.": lambda t, i, h, o: 2 * t * i * h,
-    "that is the second layer alone.": lambda t, i, h, o: 2 * t * h * o,
-    "that is one token; each goes through both layers.": lambda t, i, h, o: 2 * h * (i + o),
-    "that is the weights; a token uses each of them twice.": lambda t, i, h, o: h * (i + o),
-    "that is a training step, three times as much.": lambda t, i, h, o: 6 * t * h * (i + o),
-    "one layer runs after the other, so add.": lambda t, i, h, o: 4 * t * i * h * t * h * o,
-    "the hidden numbers lie between the two ends.": lambda t, i, h, o: 2 * t * i * o,
-}
-
-mlp_flops = Exercise(
-    name="mlp_flops",
-    question="Return the FLOPs of two layers, (tokens, inputs) to hidden to outputs, forward.",
-    hints=(
-        "Each layer is one matrix product: (tokens, inputs) @ (inputs, hidden) is the first.",
-        "An (m, k) @ (k, n) product takes 2 * m * k * n operations.",
-    ),
-    praise="a GPT's MLP, C to 4C to C, so takes 16 * tokens * C * C.",
-    reference=_reference_mlp_flops,
-    checks=lambda answer: _diagnosed(answer, MLP_CASES, _reference_mlp_flops, MLP_MISTAKES),
-)
-
-
-def _reference_bottleneck(n: int, machine: Limits) -> str:
-    assert machine.link is not None
-    times = {
-        "launch": machine.launch,
-        "transfer": 3 * n * n * 4 / machine.link,
-        "arithmetic": 2 * n**3 / machine.flops,
-    }
-    return max(times, key=lambda name: times[name])
-
-
-# An imagined device with round numbers; the sizes lie between the places where mistakes turn.
-IMAGINED = Limits(flops=10e12, bandwidth=1e12, launch=1e-5, link=10e9)
-PRODUCTS = [(n, IMAGINED) for n in (4, 50, 100, 1000, 2000, 5000, 8000, 20000)]
-
-
-def _longest(
-    launch: float = 1e-5, sent: float = 12 / 10e9, steps: float = 2 / 10e12, power: int = 3
-) -> Answer:
-    """Return an answer for the imagined device that starts from other numbers than the right."""
-    return lambda n, machine: max(
-        (launch, "launch"), (sent * n**2, "transfer"), (steps * n**power, "arithmetic")
-    )[1]
-
-
-WAITING_MISTAKES: dict[str, Answer] = {
-    "three matrices cross the link: the result has to come back.": _longest(sent=8 / 10e9),
-    "the link is in bytes per second; a float32 has 4 of them.": _longest(sent=3 / 10e9),
-    "each multiplication comes with an addition.": _longest(steps=1 / 10e12),
-    "a product of n x n matrices takes 2 * n**3 operations, not n**2.": _longest(power=2),
-    "machine.bandwidth is the device's own memory; use machine.link.": _longest(sent=12 / 1e12),
-    "you left out machine.launch, which small products wait for.": _longest(launch=0.0),
-    "you compared amounts, not times: divide by the rates.": _longest(sent=12.0, steps=2.0),
-    "that is the shortest; the longest decides.": _longest(-1e-5, -12e-10, -2e-13),
-    "you always say 'arithmetic'; try n = 4.": lambda n, machine: "arithmetic",
-    "you always say 'transfer'; try n = 20000.": lambda n, machine: "transfer",
-}
-
-bottleneck = Exercise(
-    name="bottleneck",
-    question="Return what an n x n product waits for: 'launch', 'transfer' or 'arithmetic'.",
-    hints=(
-        "Three times: machine.launch, bytes / machine.link, operations / machine.flops.",
-        "Two matrices go to the device and one comes back: 3 * n * n numbers of 4 bytes.",
-        "Put the three into a dict; max(times, key=times.get) returns the longest one's name.",
-    ),
-    praise="and now you know from which size on a device is worth the way to it.",
-    reference=_reference_bottleneck,
-    checks=lambda answer: _diagnosed(answer, PRODUCTS, _reference_bottleneck, WAITING_MISTAKES),
 )

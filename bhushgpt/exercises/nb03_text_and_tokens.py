@@ -24,13 +24,17 @@ def _check_split_at_line(answer: Callable[..., Any]) -> str | None:
     train, test = answer(text, held_out)
     expected, _ = _reference_split_at_line(text, held_out)
     point = split_point(len(text), held_out)
+    if not train or not test:
+        which = "held-out" if train else "training"
+        return f"the {which} part is empty; both need text."
     if test + train == text:
         return "the two parts are there, but the wrong way round: return the training part first."
     if sorted(train + test) == sorted(text) and train + test != text:
         return "the lines are in another order now: do not shuffle, cut once."
     if train + test != text:
         lost = len(text) - len(train + test)
-        return f"the two parts must make the text again; of {len(text)} characters {lost} are gone."
+        what = f"{lost} are gone" if lost > 0 else f"{-lost} stand in both"
+        return f"the two parts must make the text again; of {len(text)} characters {what}."
     if len(train) == point:
         return f"that is the plain cut at {point}: the held-out part begins inside a line."
     if train == text[: text.rindex("\n", 0, point) + 1]:
@@ -75,17 +79,21 @@ MERGES = {3: (0, 1), 4: (3, 2), 5: (4, 3)}
 
 def _check_unmerge(answer: Callable[..., Any]) -> str | None:
     given = [2, 3, 3, 0]
-    came = answer(given, dict(MERGES))
+    merges = dict(MERGES)
+    came = list(answer(given, merges))
+    if merges != MERGES:
+        return "you changed merges, which the next text needs again."
     if given != [2, 3, 3, 0]:
         return "you changed the list that was given; its owner still needs it. Make a new one."
     if any(isinstance(i, (list, tuple)) for i in came):
         return f"the result holds lists inside a list: {came}. One flat list is wanted."
-    came = list(came)
     mistakes = {
         (2, 1, 0, 1, 0, 0): "the two halves of a pair came out in the wrong order.",
         (0, 1, 0, 1): "ids that were never merged got lost; they stay as they are.",
         (2, 0, 1, 3, 0): "only the first place was undone; the same token can come again.",
         (2, 0, 0, 0): "a merged token stands for two; only its left half came back.",
+        (2, 1, 1, 0): "a merged token stands for two; only its right half came back.",
+        (2, 0, 1, 3, 0, 1, 3, 0): "the pair came back and the merged token stayed; it is replaced.",
         (2, 3, 3, 0): "nothing was undone: merges tells what 3 was made of.",
     }
     if tuple(came) in mistakes:

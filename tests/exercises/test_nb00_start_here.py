@@ -82,6 +82,38 @@ def index_error(text, past):
     return shares(Counter(text[i + size] for i in range(len(text)) if text[i : i + size] == past))
 
 
+def percent(text, past):
+    return {letter: 100 * p for letter, p in chances_by_counting(text, past).items()}
+
+
+def whole_divisions(text, past):
+    found = counts(text, past)
+    return {letter: n // found.total() for letter, n in found.items()}
+
+
+def equally_likely(text, past):
+    found = counts(text, past)
+    return {letter: 1 / len(found) for letter in found}
+
+
+def misses_the_first_place(text, past):
+    return chances_by_counting("?" + text[1:], past)
+
+
+def frequencies(text, past):
+    return shares(Counter(text))
+
+
+def keys_with_the_past(text, past):
+    return {past + letter: p for letter, p in chances_by_counting(text, past).items()}
+
+
+def four_is_fixed(text, past):
+    size = 4
+    places = range(len(text) - size)
+    return shares(Counter(text[i + size] for i in places if text[i : i + size] == past))
+
+
 def stub_chances(text, past): ...
 
 
@@ -99,6 +131,13 @@ def test_the_kill_table_of_chances_after():
             before_the_past: "after 'the ' should come",
             by_split: "overlap",
             end_of_text_counts: "nothing follows 'c'",
+            percent: "these are percent",
+            whole_divisions: "// cuts the digits",
+            equally_likely: "equally likely",
+            misses_the_first_place: "one place is missed",
+            frequencies: "plays no part yet",
+            keys_with_the_past: "the keys are single characters",
+            four_is_fixed: "instead of a fixed 4",
             unseen_is_none_at_all: "a past that never occurs",
             index_error: "stopped with IndexError: string index out of range",
         },
@@ -180,6 +219,39 @@ def fixed_size(T, n):
     return table if n <= T else torch.ones(T, T)
 
 
+def joined_with_or(T, n):
+    return (distance(T) >= 0) | (distance(T) < n)
+
+
+def all_zero(T, n):
+    return torch.zeros(T, T)
+
+
+def only_itself(T, n):
+    return torch.eye(T)
+
+
+def distances(T, n):
+    return distance(T)
+
+
+def added_to_scores(T, n):
+    return torch.zeros(T, T).masked_fill(window_mask(T, n) == 0, -torch.inf)
+
+
+def first_positions(T, n):
+    return (distance(T) >= 0) & (torch.arange(T) < n)
+
+
+def blocks(T, n):
+    block = torch.arange(T) // n
+    return (distance(T) >= 0) & (block[:, None] == block)
+
+
+def joined_with_and(T, n):
+    return (distance(T) >= 0) and (distance(T) < n)
+
+
 def stub_window(T, n): ...
 
 
@@ -197,6 +269,14 @@ def test_the_kill_table_of_window():
             hides_what_is_allowed: "zeros and ones are swapped",
             shares_of_the_row: "not a share of the row",
             one_row: "needs 6 rows and columns",
+            joined_with_or: "instead of |",
+            all_zero: "everything is 0",
+            only_itself: "nothing but itself",
+            distances: "those are distances",
+            added_to_scores: "minus infinity comes later",
+            first_positions: "the first n positions of the text",
+            blocks: "cut into blocks",
+            joined_with_and: "Boolean value of Tensor",
             first_rows_full: "row 0 should be [1, 0, 0, 0, 0, 0]",
             fixed_size: "wider than the text",
         },

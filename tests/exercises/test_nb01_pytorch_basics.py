@@ -3,9 +3,9 @@
 import torch
 from kill_table import assert_exercise
 
+from bhushgpt.exercises.nb01_descent import fit_slope
 from bhushgpt.exercises.nb01_pytorch_basics import (
     COUNT_MISTAKES,
-    fit_slope,
     merge_heads,
     n_parameters,
     probability_of_targets,
@@ -16,7 +16,9 @@ def stub(*arguments): ...
 
 
 def test_the_kill_table_of_n_parameters():
-    assert_exercise(n_parameters, ..., COUNT_MISTAKES | {5000: "5000 is not it"})
+    assert_exercise(
+        n_parameters, ..., COUNT_MISTAKES | {5000: "5000 is not it", "5135": "leave the quotes out"}
+    )
 
 
 def flat(x):
@@ -62,6 +64,18 @@ def rolls(x):
     return x.transpose(1, 2).reshape(flat(x)).roll(1)
 
 
+def joins_heads_and_time(x):
+    return x.flatten(1, 2)
+
+
+def swaps_heads_and_size(x):
+    return x.transpose(1, 3).reshape(flat(x))
+
+
+def time_before_batch(x):
+    return x.permute(2, 0, 1, 3).reshape(flat(x))
+
+
 def views_without_contiguous(x):
     return x.transpose(1, 2).view(flat(x))
 
@@ -79,6 +93,9 @@ def test_the_kill_table_of_merge_heads():
             interleaves: "interleaved",
             reverses_the_heads: "reverse order",
             swaps_time_and_size: "swapped T and D",
+            joins_heads_and_time: "you joined heads and time",
+            swaps_heads_and_size: "you swapped H and D",
+            time_before_batch: "B stays first",
             rolls: "numbers sit elsewhere",
             views_without_contiguous: "view size is not compatible",
         },
@@ -156,6 +173,47 @@ def changes_while_remembering(x, y, rate, steps):
     return w
 
 
+def forgets_the_inner_derivative(x, y, rate, steps):
+    w = 0.0
+    for _ in range(steps):
+        w -= rate * (2 * (w * x - y)).mean()
+    return w
+
+
+def subtracts_the_loss(x, y, rate, steps):
+    w = 0.0
+    for _ in range(steps):
+        w -= rate * ((w * x - y) ** 2).mean()
+    return w
+
+
+def ignores_the_rate(x, y, rate, steps):
+    return descend(x, y, 1.0, steps)
+
+
+def one_example_at_a_time(x, y, rate, steps):
+    w = 0.0
+    for _ in range(steps):
+        for one, wanted in zip(x, y, strict=True):
+            w -= rate * 2 * (w * one - wanted) * one
+    return w
+
+
+def first_example(x, y, rate, steps):
+    return descend(x[:1], y[:1], rate, steps)
+
+
+def last_example(x, y, rate, steps):
+    return descend(x[-1:], y[-1:], rate, steps)
+
+
+def test_a_w_that_still_requires_a_gradient_is_right_without_a_warning(recwarn):
+    def answer(x, y, rate, steps):
+        return descend(x, y, rate, steps).requires_grad_()
+
+    assert fit_slope.judge(answer).status == "right" and not recwarn.list
+
+
 def test_the_kill_table_of_fit_slope():
     assert_exercise(
         fit_slope,
@@ -172,6 +230,12 @@ def test_the_kill_table_of_fit_slope():
             starts_at_one: "start at w = 0",
             solves: "endless descent",
             returns_the_loss: "that is the loss; the slope",
+            forgets_the_inner_derivative: "the chain rule",
+            subtracts_the_loss: "you subtract the loss",
+            ignores_the_rate: "the rate plays no part",
+            one_example_at_a_time: "after every single example",
+            first_example: "only the first example",
+            last_example: "only the last example",
             absolute_errors: "w should be",
             changes_while_remembering: "a leaf Variable that requires grad",
         },
@@ -240,6 +304,34 @@ def of_the_next(logits, targets):
     return picked(logits.softmax(-1), (targets + 1) % logits.shape[-1])
 
 
+def tokens(logits, targets):
+    return logits.argmax(-1)
+
+
+def highest_scores(logits, targets):
+    return logits.max(-1).values
+
+
+def undivided(logits, targets):
+    return picked(logits.exp(), targets)
+
+
+def without_exp(logits, targets):
+    return picked(logits / logits.sum(-1, keepdim=True), targets)
+
+
+def softmax_twice(logits, targets):
+    return picked(logits.softmax(-1).softmax(-1), targets)
+
+
+def over_everything(logits, targets):
+    return picked(logits.flatten().softmax(0).view_as(logits), targets)
+
+
+def of_all_others(logits, targets):
+    return 1 - picked(logits.softmax(-1), targets)
+
+
 def index_with_too_few_axes(logits, targets):
     return logits.softmax(-1).gather(-1, targets)
 
@@ -260,6 +352,13 @@ def test_the_kill_table_of_probability_of_targets():
             along_batch: "runs along B",
             likeliest: "the likeliest token",
             sigmoids: "sigmoid judges each score alone",
+            tokens: "whole numbers, so tokens",
+            highest_scores: "the highest score",
+            undivided: "exp alone",
+            without_exp: "take exp before you divide",
+            softmax_twice: "softmax twice",
+            over_everything: "over all numbers at once",
+            of_all_others: "another token came",
             of_the_next: "of other tokens",
             index_with_too_few_axes: "Index tensor must have the same number of dimensions",
         },

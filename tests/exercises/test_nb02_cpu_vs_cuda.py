@@ -6,11 +6,11 @@ from statistics import fmean, median
 import pytest
 from kill_table import assert_exercise
 
-from bhushgpt.exercises.nb02_cpu_vs_cuda import (
+from bhushgpt.exercises.nb02_cpu_vs_cuda import fair_seconds
+from bhushgpt.exercises.nb02_limits import (
     MLP_MISTAKES,
     WAITING_MISTAKES,
     bottleneck,
-    fair_seconds,
     mlp_flops,
 )
 
@@ -131,18 +131,49 @@ def adds_a_second(fn, clock, repeats, warmup):
     return 1.0 + never_warms_up(fn, clock, repeats, warmup)
 
 
+def first(fn, clock, repeats, warmup):
+    warm(fn, warmup)
+    return each(fn, clock, repeats)[0]
+
+
+def last(fn, clock, repeats, warmup):
+    warm(fn, warmup)
+    return each(fn, clock, repeats)[-1]
+
+
+def mean_without_extremes(fn, clock, repeats, warmup):
+    warm(fn, warmup)
+    times = sorted(each(fn, clock, repeats))
+    return fmean(times[1:-1] or times)
+
+
+def measures_once(fn, clock, repeats, warmup):
+    warm(fn, warmup)
+    return each(fn, clock, 1)[0]
+
+
+def divided_by_repeats(fn, clock, repeats, warmup):
+    warm(fn, warmup)
+    return median(each(fn, clock, repeats)) / repeats
+
+
 TIMERS = [
     (never_waits, "1 ms is the time to hand the work over"),
     (waits_too_late, "only after the clock was read the second time"),
     (waits_only_after, "you counted 50 s of somebody"),
     (never_warms_up, "you never warm up"),
     (warms_up_twice, "runs once; yours ran it 3 times"),
-    (warms_up_once, "make 7 calls of fn; yours made 5"),
+    (warms_up_once, "make 8 calls of fn; yours made 6"),
     (always_one_more, "runs once; yours ran it 2 times"),
     (mean, "that is the mean"),
     (smallest, "that is the smallest"),
     (largest, "that is the largest"),
     (unsorted_middle, "Sort before you take the middle"),
+    (first, "that is the first repetition"),
+    (last, "that is the last repetition"),
+    (mean_without_extremes, "the median is 0.4 s, not 0.421 s"),
+    (measures_once, "you measure once"),
+    (divided_by_repeats, "do not divide it by repeats"),
     (total, "that is the sum"),
     (one_reading_around_all, "once around all repetitions"),
     (milliseconds, "these are milliseconds"),
@@ -159,6 +190,9 @@ MLPS = [
     (lambda t, i, h, o: h * (i + o), "that is the weights"),
     (lambda t, i, h, o: 6 * t * h * (i + o), "that is a training step"),
     (lambda t, i, h, o: (2 * t * i * h) * (2 * t * h * o), "so add"),
+    (lambda t, i, h, o: 2 * t * i * h * o, "you multiplied all four"),
+    (lambda t, i, h, o: 2 * t * i * h + 2 * h * o, "through the second layer, too"),
+    (lambda t, i, h, o: 2 * t * t * h * (i + o), "tokens counts once"),
     (lambda t, i, h, o: 2 * t * i * o, "the hidden numbers lie between"),
     (lambda t, i, h, o: 2 * t * h * (i + o) + t * (h + o), "for 7, 3, 5, 2 it is 350, yours"),
 ]
@@ -202,9 +236,20 @@ BOTTLENECKS = [
         )[1],
         "that is the shortest",
     ),
+    (lambda n, m: longest(m.launch, 4 * n * n / m.link, 2 * n**3 / m.flops), "one matrix crosses"),
+    (lambda n, m: longest(m.launch, 96 * n * n / m.link, 2 * n**3 / m.flops), "32 bits"),
+    (lambda n, m: longest(m.launch, 24 * n * n / m.link, 2 * n**3 / m.flops), "are a float64"),
+    (lambda n, m: longest(m.launch, 12 * n / m.link, 2 * n**3 / m.flops), "to send, not n"),
+    (
+        lambda n, m: longest(1e-5, 12 * n * n / 10e9, 2 * n**3 / 10e12),
+        "the machine that is given",
+    ),
+    (lambda n, m: max(m.launch, 12 * n * n / m.link, 2 * n**3 / m.flops), "not the time itself"),
+    (lambda n, m: "launch", "you always say 'launch'"),
     (lambda n, m: "arithmetic", "you always say 'arithmetic'"),
     (lambda n, m: "transfer", "you always say 'transfer'"),
-    (lambda n, m: "compute", "for 4 it is launch, yours says compute"),
+    (lambda n, m: "compute", "'compute' is none of the words"),
+    (lambda n, m: "launch" if n < 99 else "transfer", "for 8000 it is arithmetic, yours says"),
 ]
 
 CASES = [(fair_seconds, TIMERS), (mlp_flops, MLPS), (bottleneck, BOTTLENECKS)]

@@ -53,7 +53,18 @@ def first_part_held_out(text, held_out):
     return text[:cut], text[cut:]
 
 
+def nothing_held_out(text, held_out):
+    return text, ""
+
+
+def break_in_both(text, held_out):
+    cut = text.index("\n", split_point(len(text), held_out))
+    return text[: cut + 1], text[cut:]
+
+
 SPLITS = [
+    (nothing_held_out, "the held-out part is empty"),
+    (break_in_both, "of 402 characters 1 stand in both"),
     (split_text, "begins inside a line"),
     (moves_back, "move it forward to its end"),
     (cuts_before_the_break, "cut after the line break, not before it"),
@@ -98,6 +109,22 @@ def left_half(ids, merges):
     return [merges[i][0] if i in merges else i for i in ids]
 
 
+def right_half(ids, merges):
+    return [merges[i][1] if i in merges else i for i in ids]
+
+
+def keeps_the_merged(ids, merges):
+    return [old for i in ids for old in ((*merges[i], i) if i in merges else (i,))]
+
+
+def empties_merges(ids, merges):
+    ids = list(ids)
+    while merges:
+        new_id, pair = merges.popitem()
+        ids = [old for i in ids for old in (pair if i == new_id else (i,))]
+    return ids
+
+
 def unchanged(ids, merges):
     return list(ids)
 
@@ -121,6 +148,9 @@ UNMERGES = [
     (nested, "lists inside a list"),
     (first_place_only, "only the first place"),
     (left_half, "only its left half"),
+    (right_half, "only its right half"),
+    (keeps_the_merged, "the merged token stayed"),
+    (empties_merges, "you changed merges"),
     (unchanged, "nothing was undone"),
     (in_place, "you changed the list that was given"),
     (adds_a_zero, "unmerging [2, 3, 3, 0] with 3 = (0, 1)"),

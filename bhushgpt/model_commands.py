@@ -1,0 +1,110 @@
+"""The commands that use a trained model: `complete` and `evaluate`.
+
+Lesson: notebook 16.
+"""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import arg
+
+from bhushgpt.checkpoints import load_checkpoint
+from bhushgpt.completion import complete_text, prompt_ids
+from bhushgpt.devices import pick_device
+from bhushgpt.errors import UserError
+from bhushgpt.flags import DECIMAL, FOLDER, WHOLE, Device
+from bhushgpt.generation import Sampling
+from bhushgpt.language_model import LanguageModel
+from bhushgpt.session import facts
+from bhushgpt.session_setup import open_session
+from bhushgpt.tokenizer_interface import Unknown
+from bhushgpt.tokenizers import Tokenizer
+
+Run = Annotated[Path, FOLDER, arg(name="run")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Complete:
+    """Continue a prompt with a trained model."""
+
+    run_folder: Run
+    """Folder of a run."""
+    prompt: Annotated[str, arg(metavar="TEXT")]
+    """Text to go on from; an empty one starts from a new line. --prompt="-x" for one like -x."""
+    tokens: Annotated[int, WHOLE] = 200
+    """How many tokens to add."""
+    temperature: Annotated[float, DECIMAL] = 0.8
+    """Below 1 plays safe, above 1 takes risks, 0 always takes the likeliest token."""
+    top_k: Annotated[int | None, WHOLE, arg(help_behavior_hint="(default: all)")] = None
+    """Draw among this many likeliest tokens only."""
+    top_p: Annotated[float | None, DECIMAL, arg(help_behavior_hint="(default: all)")] = None
+    """Draw among the fewest likeliest tokens that together have this probability."""
+    seed: Annotated[int, WHOLE] = 0
+    """The same seed gives the same text."""
+    unknown: Unknown = "error"
+    """What to do with a character of the prompt that the model has never seen."""
+    device: Device = "auto"
+    """Where to compute."""
+
+    def run(self) -> int:
+        """Print the prompt and what follows, as it is drawn; return the exit status."""
+        if self.tokens < 0:
+            raise UserError(f"--tokens is {self.tokens}: it cannot be below 0.")
+        if not 0 <= self.seed < 2**63:
+            raise UserError(f"--seed is {self.seed}: take 0, or a number of up to 18 digits.")
+        sampling = Sampling(
+            temperature=self.temperature, top_k=self.top_k, top_p=self.top_p, seed=self.seed
+        )
+        checkpoint = load_checkpoint(self.run_folder, pick_device(self.device))
+        model, tokenizer = checkpoint.state.model, checkpoint.tokenizer
+        assert isinstance(model, LanguageModel)
+        prompt = self._known_part(tokenizer)
+        length = len(prompt_ids(tokenizer, prompt))
+        if length > model.context_length:
+            print(
+                f"The prompt has {length} tokens; the model looks at the last "
+                f"{model.context_length}.",
+                file=sys.stderr,
+            )
+        print(prompt, end="", flush=True)
+        for piece in complete_text(model, tokenizer, prompt, self.tokens, sampling):
+            print(piece, end="", flush=True)
+        print()
+        return 0
+
+    def _known_part(self, tokenizer: Tokenizer) -> str:
+        """Return the prompt as the model can read it."""
+        try:
+            return tokenizer.decode(tokenizer.encode(self.prompt, unknown=self.unknown))
+        except UserError as error:
+            raise UserError(
+                f"{error} On the command line: --unknown skip or --unknown replace."
+            ) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Measure a trained model on its whole held-out text; the same number every time."""
+
+    run_folder: Run
+    """Folder of a run."""
+    as_json: Annotated[bool, arg(name="json")] = False
+    """Print one JSON object instead of a table."""
+    device: Device = "auto"
+    """Where to compute."""
+
+    def run(self) -> int:
+        """Print loss, perplexity and bits per byte; return the exit status."""
+        session = open_session(self.run_folder, pick_device(self.device))
+        measured = facts(session.evaluate())
+        if self.as_json:
+            print(json.dumps(measured))
+            return 0
+        print(f"{session.text.corpus.title}, the held-out last tenth:")
+        for name, value in measured.items():
+            number = f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+            print(f"  {name.replace('_', ' '):<16}{number:>10}")
+        return 0
