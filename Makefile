@@ -12,9 +12,10 @@ help: ## this list
 	@echo "make lab         open the notebooks in JupyterLab, at the first one"
 	@echo "make test        check everything: lint, types, unit tests, all notebooks"
 	@echo "make check       lint and types alone"
-	@echo "make notebooks   run the notebooks and store what they print (ONLY=04_bigram: one)"
+	@echo "make notebooks   run the notebooks and store what they print"
 	@echo "make setup       set up only (.venv, libraries, book); the others do it by themselves"
 	@echo "Another Python:  make demo PYTHON=python3.12"
+	@echo "More arguments:  make notebooks ARGS=04_bigram; make lab ARGS=--allow-root"
 
 setup:
 	@command -v "$(PYTHON)" >/dev/null 2>&1 || { \
@@ -23,16 +24,16 @@ setup:
 	@"$(PYTHON)" tools/install.py
 
 demo: setup
-	@$(VENV_PYTHON) -m bhushgpt demo
+	@$(VENV_PYTHON) -m bhushgpt demo $(ARGS)
 
 test: setup
-	@$(VENV_PYTHON) tools/test.py
+	@$(VENV_PYTHON) tools/test.py $(ARGS)
 
 check: setup
 	@$(VENV_PYTHON) tools/test.py check
 
 lab: setup
-	@$(VENV_PYTHON) -m jupyter lab notebooks/00_start_here.ipynb
+	@$(VENV_PYTHON) -m jupyter lab notebooks/00_start_here.ipynb $(ARGS)
 
 notebooks: setup
-	@$(VENV_PYTHON) tools/notebooks.py $(ONLY)
+	@$(VENV_PYTHON) tools/notebooks.py $(ARGS)

@@ -167,6 +167,11 @@ def _read_files(folder: Path, device: torch.device) -> Checkpoint:
             f"{folder / SETTINGS} says step {step!r} of {config.training.steps}: it was changed. "
             "Take another checkpoint."
         )
+    if tokenizer.vocab_size != config.model.vocab_size:
+        raise UserError(
+            f"The tokenizer in {folder} has {tokenizer.vocab_size} tokens, its model "
+            f"{config.model.vocab_size}: they do not belong together. Take another checkpoint."
+        )
     weights = load_file(folder / MODEL, device=str(device))
     # Before a model is built: a changed size must not fill the memory.
     if sum(tensor.numel() for tensor in weights.values()) != parameter_count(config):

@@ -15,7 +15,7 @@ from bhushgpt.runs import RECORD
 from bhushgpt.session import Session
 from bhushgpt.session_setup import start_session
 
-PRESET = "gpt-v1"
+PRESET, BOOK = "gpt-v1", "sherlock"
 PROMPTS = ("To Sherlock Holmes ", '"My dear Watson," said ', "It was a dark ")
 
 
@@ -53,7 +53,7 @@ def run_demo(device: torch.device, folder: Path, *, steps: int | None = None) ->
     """
     if aside := make_room(folder):
         print(f"The earlier demo is kept in {aside}.\n")
-    session = start_session(PRESET, "sherlock", device, folder, steps=steps)
+    session = start_session(PRESET, BOOK, device, folder, steps=steps)
     with saved_whatever_happens(folder):
         print(describe(session), "\n", sep="", flush=True)
         if not session.train():

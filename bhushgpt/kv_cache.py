@@ -124,6 +124,6 @@ class Cached(LanguageModel):
     def _known(self, ids: Tensor) -> int:
         """Return how many leading ids the cache holds: all of the last call's, or none."""
         seen = self._seen
-        if seen is None or seen.shape[0] != ids.shape[0] or seen.shape[1] >= ids.shape[1]:
+        if seen is None or seen.shape[1] >= ids.shape[1]:
             return 0
         return seen.shape[1] if torch.equal(ids[:, : seen.shape[1]], seen) else 0

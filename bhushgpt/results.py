@@ -82,8 +82,9 @@ def save_curve(session: Session, floors: Floors) -> Path:
 
 
 def completion_command(session: Session) -> str:
-    """Return the next command to type, with a prompt out of the run's own text."""
-    prompt = session.text.corpus.text.split(maxsplit=1)[0][:20]
+    """Return the next command to type, with a prompt that the run's alphabet can spell."""
+    text = session.text.corpus.text
+    prompt = "The " if set("The ") <= set(text) else text.split(maxsplit=1)[0][:20]
     folder = shlex.quote(str(session.run.path))
     return f"  python -m bhushgpt complete --run {folder} --prompt {shlex.quote(prompt)}"
 

@@ -1,5 +1,7 @@
 """Saved = loaded, resumed = uninterrupted, damaged = refused."""
 
+import dataclasses
+import errno
 import json
 
 import numpy as np
@@ -11,13 +13,14 @@ from bhushgpt.checkpoints import (
     MODEL,
     OPTIMIZER,
     SETTINGS,
+    checkpoints,
     latest_checkpoint,
     load_checkpoint,
     save_checkpoint,
 )
 from bhushgpt.errors import UserError
 from bhushgpt.gpt import GPT
-from bhushgpt.manifests import MANIFEST
+from bhushgpt.manifests import MANIFEST, write_manifest
 from bhushgpt.presets import RunConfig, build_model, preset
 from bhushgpt.tokenizers import CharTokenizer
 from bhushgpt.training import TrainState, train
@@ -102,7 +105,7 @@ def test_one_flipped_bit_is_refused_by_name(name, saved):
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
     file.write_bytes(data)
-    with pytest.raises(UserError, match=rf"{name} is damaged.*earlier checkpoint"):
+    with pytest.raises(UserError, match=rf"{name} is damaged.*no earlier checkpoint"):
         load_checkpoint(saved)
 
 
@@ -127,5 +130,105 @@ def test_a_damaged_manifest_is_refused(text, saved):
 
 
 def test_an_empty_folder_says_how_to_make_a_checkpoint(tmp_path):
-    with pytest.raises(UserError, match=r"no checkpoint.*python -m bhushgpt train"):
+    with pytest.raises(UserError, match=r"no checkpoint.*python -m bhushgpt train$"):
         load_checkpoint(tmp_path)
+
+
+def changed(saved, path, value):
+    """Change one setting of a checkpoint, the manifest with it, as a careful forger would."""
+    settings = json.loads((saved / SETTINGS).read_text())
+    *way, last = path.split(".")
+    place = settings
+    for name in way:
+        place = place[name]
+    place[last] = value
+    (saved / SETTINGS).write_text(json.dumps(settings))
+    (saved / MANIFEST).unlink()
+    write_manifest(saved)
+    return saved
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("config.model.n_embd", "abc", "setting n_embd of the checkpoint is 'abc'"),
+        ("config.model.n_layer", True, "setting n_layer of the checkpoint is True"),
+        ("config.training.steps", 2.5, "setting steps of the checkpoint is 2.5"),
+        ("config.held_out", 5, "held_out is 5"),
+        ("config.preset", 7, "setting preset of the checkpoint is 7"),
+        ("config.model.n_layer", 10**9, "do not have the sizes"),
+        ("config.model.n_embd", 10**9, "do not have the sizes"),
+        ("config.model.n_embd", 64, "do not have the sizes"),
+        ("config.model.context_length", 10**12, "do not have the sizes"),
+        ("config.model.vocab_size", 10**12, "do not belong together"),
+        ("config.model", "x", r"cannot be read as a checkpoint.*AttributeError"),
+        ("config.kind", "zebra", r"cannot be read as a checkpoint.*KeyError"),
+        ("config.training.betas", 3, r"cannot be read as a checkpoint.*TypeError"),
+        ("config", [], "cannot be read as a checkpoint"),
+        ("optimizer_groups", [], r"cannot be read as a checkpoint.*ValueError"),
+        ("step", -5, "says step -5 of 6"),
+        ("step", 10**9, "says step 1000000000 of 6"),
+        ("step", "x", "says step 'x' of 6"),
+        ("tokenizer.characters", "abc", "does not fit its fingerprint"),
+        ("tokenizer", CharTokenizer("ab").to_dict(), "tokenizer in .* has 2 tokens, its model 10"),
+    ],
+)
+def test_settings_that_were_changed_are_refused_before_anything_is_built(
+    path, value, message, saved
+):
+    with pytest.raises(UserError, match=message):
+        load_checkpoint(changed(saved, path, value))
+
+
+def test_a_context_that_fits_the_weights_but_not_the_memory_is_refused(tmp_path):
+    config, _, _ = fresh()
+    rotary = dataclasses.replace(config.model, position="rotary")
+    config = dataclasses.replace(config, model=rotary)
+    state = TrainState.fresh(build_model(config), config.training)
+    saved = save_checkpoint(tmp_path, state, config, TOKENIZER)
+    assert load_checkpoint(saved).config == config
+    with pytest.raises(UserError, match="GiB of memory"):
+        load_checkpoint(changed(saved, "config.model.context_length", 10**12))
+
+
+def test_the_last_two_checkpoints_are_kept(tmp_path):
+    config, state, _ = fresh()
+    for state.step in (0, 2, 4, 6):
+        save_checkpoint(tmp_path, state, config, TOKENIZER)
+    assert [path.name for path in checkpoints(tmp_path)] == ["step_00000004", "step_00000006"]
+
+
+def test_what_a_killed_save_left_is_swept_by_the_next(saved):
+    left = saved.parent / ".step_00000003.99999.tmp"
+    left.mkdir()
+    (left / MODEL).write_bytes(b"half")
+    config, state, _ = fresh()
+    save_checkpoint(saved.parent, state, config, TOKENIZER)
+    assert sorted(path.name for path in saved.parent.iterdir()) == [
+        "step_00000000",
+        "step_00000003",
+    ]
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), KeyboardInterrupt()])
+def test_a_save_that_fails_leaves_the_one_before_and_nothing_else(error, saved, monkeypatch):
+    def fail(folder):
+        raise error
+
+    monkeypatch.setattr("bhushgpt.checkpoints.write_manifest", fail)
+    config, state, _ = fresh()
+    with pytest.raises((UserError, KeyboardInterrupt)) as raised:
+        save_checkpoint(saved.parent, state, config, TOKENIZER)
+    if raised.type is UserError:
+        assert "cannot be written" in str(raised.value)
+        assert "No space left. Earlier checkpoints are as they were" in str(raised.value)
+    assert list(saved.parent.iterdir()) == [saved]
+    assert load_checkpoint(saved).state.step == 3
+
+
+def test_saving_the_same_step_again_replaces_it(saved):
+    loaded = load_checkpoint(saved)
+    (saved / MODEL).write_bytes(b"damaged")
+    save_checkpoint(saved.parent, loaded.state, loaded.config, TOKENIZER)
+    assert load_checkpoint(saved.parent).state.step == 3
+    assert list(saved.parent.iterdir()) == [saved]

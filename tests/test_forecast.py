@@ -1,13 +1,24 @@
 """The memory formula against what torch really keeps, the time against the clock's arithmetic."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
 from bhushgpt.batches import Batches
-from bhushgpt.forecast import Forecast, forecast, training_memory
-from bhushgpt.presets import build_model, preset
-from bhushgpt.training import batch_loss
+from bhushgpt.errors import UserError
+from bhushgpt.forecast import (
+    Forecast,
+    _trial_rows,
+    check_memory,
+    forecast,
+    parameter_count,
+    training_memory,
+)
+from bhushgpt.presets import PRESETS, build_model, preset
+from bhushgpt.state_tensors import weights_once
+from bhushgpt.training import TrainState, batch_loss
 
 
 def kept_for_backward(model, inputs, targets) -> int:
@@ -66,3 +77,44 @@ def test_a_forecast_reads_as_a_sentence():
     assert "811,648 parameters" in text
     assert "90 MiB" in text
     assert "4.0 minutes at 17,000 tokens/s" in text
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_parameter_formula_equals_the_model(name):
+    config = preset(name, 79)
+    assert parameter_count(config) == build_model(config).parameter_count()
+
+
+@pytest.mark.parametrize("position", ["learned", "sinusoidal", "rotary"])
+def test_the_parameter_formula_equals_what_a_checkpoint_holds(position):
+    config = preset("gpt-v1-smoke", 79)
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, position=position))
+    state = TrainState.fresh(build_model(config), config.training)
+    stored = sum(tensor.numel() for tensor in weights_once(state).values())
+    assert parameter_count(config) == stored
+
+
+def test_a_large_step_is_judged_by_a_part_of_it():
+    config = preset("gpt-v1-large", 79)
+    small = dataclasses.replace(config, model=preset("gpt-v1-smoke", 79).model)
+    large_rows = _trial_rows(config, torch.device("cpu"))
+    assert 1 <= large_rows < config.training.batch_size / 8
+    assert _trial_rows(config, torch.device("cuda")) == config.training.batch_size
+    assert _trial_rows(small, torch.device("cpu")) == config.training.batch_size
+
+
+def test_a_run_that_cannot_fit_is_refused_with_both_numbers():
+    config = preset("bigram", 10**6)
+    with pytest.raises(
+        UserError, match=r"about 14,9.* GiB of memory, and cpu has .*1,000,000"
+    ):
+        check_memory(config, torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(3, "3 s"), (80, "80 s"), (600, "10.0 minutes"), (9000, "2.5 hours"), (10**6, "11.6 days")],
+)
+def test_a_duration_is_said_in_the_unit_that_fits(seconds, text):
+    expected = Forecast(parameters=1, memory_bytes=1, seconds=seconds, tokens_per_second=1)
+    assert f"about {text} at" in str(expected)

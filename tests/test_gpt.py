@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from bhushgpt.attention import CausalSelfAttention
 from bhushgpt.errors import UserError
 from bhushgpt.gpt import GPT, GPTConfig
 from bhushgpt.losses import next_token_loss
@@ -105,6 +106,23 @@ def test_dropout_is_off_in_evaluation_and_on_in_training() -> None:
     assert torch.equal(model(ids), model(ids))
     model.train()
     assert not torch.equal(model(ids), model(ids))
+
+
+def test_the_settings_reach_every_part() -> None:
+    model = small_gpt(dropout=0.25, attention="fused")
+    rates = [module.p for module in model.modules() if isinstance(module, nn.Dropout)]
+    # after the positions; in each block on the weights, behind attention and behind the MLP
+    assert rates == [0.25] * (1 + 2 * 3)
+    attentions = [m for m in model.modules() if isinstance(m, CausalSelfAttention)]
+    assert [attention.form for attention in attentions] == ["fused"] * 2
+
+
+def test_dropout_zeroes_its_share_of_the_first_stream() -> None:
+    model = small_gpt(dropout=0.25, n_embd=64, n_head=2).train()
+    seen: list[torch.Tensor] = []
+    model.blocks[0].register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    model(torch.randint(11, (50, 8)))
+    assert (seen[0] == 0).float().mean().item() == pytest.approx(0.25, abs=0.02)
 
 
 # The weights

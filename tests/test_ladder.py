@@ -5,8 +5,11 @@ import math
 import numpy as np
 import pytest
 
+from bhushgpt.batches import split_tokens
+from bhushgpt.corpus import load_text
 from bhushgpt.ladder import count_floors, ladder_table
 from bhushgpt.ngrams import NGramCounter
+from bhushgpt.tokenizers import CharTokenizer
 
 
 def test_each_rung_is_the_counter_of_its_order():
@@ -36,3 +39,13 @@ def test_the_table_shows_nats_and_bits_in_line():
 @pytest.mark.parametrize("rungs", [{"uniform": 1.0}, {"uniform": 1.0, "b": 0.1, "c": 0.2}])
 def test_the_table_has_one_line_a_rung(rungs):
     assert len(ladder_table(rungs).splitlines()) == 1 + len(rungs)
+
+
+def test_a_loss_of_zero_has_no_sign():
+    assert "-" not in ladder_table({"unigram": -1e-9})
+
+
+def test_the_best_counter_of_the_default_book_is_the_published_number():
+    ids = np.array(CharTokenizer.from_text(text := load_text("sherlock").text).encode(text))
+    train, test = split_tokens(ids, 0.1)
+    assert NGramCounter(6, 79).fit(train).loss(test) == pytest.approx(1.392, abs=0.001)

@@ -1,5 +1,6 @@
 """Presets are settings; building from one gives the same model every time."""
 
+import dataclasses
 import math
 
 import pytest
@@ -53,3 +54,9 @@ def test_an_unknown_preset_names_the_nearest():
 def test_steps_below_one_are_refused():
     with pytest.raises(UserError, match="steps is 0, it must be at least 1"):
         preset("gpt-v1", 79, steps=0)
+
+
+@pytest.mark.parametrize("share", [0, 1, -0.1, math.nan])
+def test_a_held_out_share_that_is_none_is_refused(share):
+    with pytest.raises(UserError, match=f"held_out is {share}"):
+        dataclasses.replace(preset("bigram", 79), held_out=share)

@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+import torch
 
 from bhushgpt.completion import complete_text, prompt_ids
 from bhushgpt.corpus import load_text
@@ -13,7 +14,8 @@ from bhushgpt.errors import UserError
 from bhushgpt.generation import Sampling
 from bhushgpt.interruption import Interruption
 from bhushgpt.presets import build_model, preset
-from bhushgpt.runs import RECORD, RunFolder
+from bhushgpt.runs import HISTORY, RECORD, RunFolder
+from bhushgpt.session_setup import start_session
 from bhushgpt.texts import tokenize
 from bhushgpt.tokenizers import ByteTokenizer, CharTokenizer
 from bhushgpt.training import Report
@@ -54,13 +56,66 @@ def test_a_step_logged_twice_counts_once_and_the_last_time(tmp_path):
     assert [(line["step"], line["loss"]) for line in run.history()] == [(1, 3), (2, 2.5), (3, 1)]
 
 
+def test_a_line_that_a_crash_cut_off_is_left_out(tmp_path):
+    run = RunFolder.create(tmp_path / "run", {})
+    run.log(report(1))
+    with (run.path / HISTORY).open("a") as stream:
+        stream.write('[1]\n"x"\n{"step": "a", "loss": 1}\n\x00\n{"step": 2, "lo')
+    assert [line["step"] for line in run.history()] == [1]
+
+
+def test_a_run_that_goes_on_forgets_the_steps_after_its_checkpoint(tmp_path):
+    run = RunFolder.create(tmp_path / "run", {})
+    for step in (1, 2, 3):
+        run.log(report(step))
+    whole = (run.path / HISTORY).read_text().splitlines()
+    with (run.path / HISTORY).open("a") as stream:
+        stream.write('{"step": 4, "lo')
+    run.rewind(2)
+    assert (run.path / HISTORY).read_text().splitlines() == whole[:2]
+    run.log(report(3))
+    assert (run.path / HISTORY).read_text().splitlines() == whole
+
+
+def test_a_folder_that_holds_anything_visible_is_refused(tmp_path):
+    (tmp_path / ".hidden").write_text("")
+    RunFolder.create(tmp_path, {})
+    with pytest.raises(UserError, match=r"holds another run.*--resume"):
+        RunFolder.create(tmp_path, {})
+    (tmp_path / RECORD).unlink()
+    (tmp_path / "curve.png").write_text("")
+    with pytest.raises(UserError, match=r"not empty: it holds 'curve\.png'"):
+        RunFolder.create(tmp_path, {})
+
+
+def test_a_run_that_cannot_be_saved_at_first_leaves_no_run_behind(tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise UserError("disk full")
+
+    (tmp_path / "text.txt").write_text("some words " * 100)
+    text, out = str(tmp_path / "text.txt"), tmp_path / "run"
+    monkeypatch.setattr("bhushgpt.session.save_checkpoint", fail)
+    with pytest.raises(UserError, match="disk full"):
+        start_session("gpt-v1-smoke", text, torch.device("cpu"), out)
+    monkeypatch.undo()
+    assert start_session("gpt-v1-smoke", text, torch.device("cpu"), out).state.step == 0
+
+
+def test_a_file_named_like_a_corpus_does_not_take_its_place(tmp_path, monkeypatch):
+    (tmp_path / "sherlock").write_text("not the book")
+    monkeypatch.chdir(tmp_path)
+    session = start_session("gpt-v1-smoke", "sherlock", torch.device("cpu"), tmp_path / "run")
+    assert session.run.record["corpus"] == "sherlock"
+    assert session.text.corpus.title == "The Adventures of Sherlock Holmes"
+
+
 def test_a_record_is_read_back_and_added_to(tmp_path):
     run = RunFolder.create(tmp_path / "run", {"preset": "bigram"})
     run.update(steps_done=3)
     assert RunFolder.open(tmp_path / "run").record == {"preset": "bigram", "steps_done": 3}
 
 
-@pytest.mark.parametrize("text", ["", "[1]", "not json", "\x00"])
+@pytest.mark.parametrize("text", ["", "[1]", "not json", "\x00", "[" * 100_000])
 def test_an_unreadable_record_is_refused(text, tmp_path):
     (tmp_path / RECORD).write_text(text)
     with pytest.raises(UserError, match="not a run's record"):

@@ -21,7 +21,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from tools.stored_form import COLOUR, ROOT
+
 PARTS = ("check", "unit", "notebooks")
 LINTED = ("bhushgpt", "tools", "tests", "notebooks")
 NBVAL = (
@@ -134,7 +135,7 @@ def run(step: Step, environment: dict[str, str]) -> Result:
         step=step,
         passed=done.returncode == 0,
         seconds=time.monotonic() - start,
-        output=done.stdout,
+        output=COLOUR.sub("", done.stdout),  # nbval colours also what goes into a file
     )
 
 

@@ -1,0 +1,181 @@
+"""Exercises of notebook 05: Lion, clipping, each token counted once.
+
+Letters: N windows, T time.
+
+Lesson: notebook 05.
+"""
+
+import torch
+from torch import Tensor
+
+from bhushgpt.exercises.exercise import Exercise
+
+
+def _lion(
+    weight: Tensor, gradient: Tensor, mean: Tensor, lr: float, b1: float, b2: float, decay: float
+) -> tuple[Tensor, Tensor]:
+    sign = (b1 * mean + (1 - b1) * gradient).sign()
+    return weight - lr * (sign + decay * weight), b2 * mean + (1 - b2) * gradient
+
+
+def _check_lion(answer) -> str | None:
+    w, g, m = torch.randn(40), torch.randn(40), 0.3 * torch.randn(40)
+    lr, b1, b2, decay = 0.1, 0.6, 0.9, 0.5
+    mix, kept = b1 * m + (1 - b1) * g, b2 * m + (1 - b2) * g
+    pulled = g + decay * w
+    ahead = w - lr * mix.sign()
+    mistakes = {
+        "this climbs: the step goes against the sign.": w + lr * (mix.sign() - decay * w),
+        "the sign is missing: Lion moves every weight by the same amount.": (
+            w - lr * (mix + decay * w)
+        ),
+        "the weight decay is missing.": ahead,
+        "the decay went into the gradient, where the sign swallows its size.": (
+            w - lr * (b1 * m + (1 - b1) * pulled).sign()
+        ),
+        "the decay must take from the old weight, not from the one that has moved.": (
+            ahead - lr * decay * ahead
+        ),
+        "the old mean plays no part: the sign is that of the mix, not of the gradient.": (
+            w - lr * (g.sign() + decay * w)
+        ),
+        "you moved by the sign of the new mean, mixed with b2; the step mixes with b1.": (
+            w - lr * (kept.sign() + decay * w)
+        ),
+    }
+    new, mean = answer(w.clone(), g.clone(), m.clone(), lr, b1, b2, decay)
+    for sentence, value in mistakes.items():
+        if torch.allclose(new, value, atol=1e-5):
+            return sentence
+    if not torch.allclose(new, w - lr * (mix.sign() + decay * w), atol=1e-5):
+        return "the new weight is not weight - lr * (sign + decay * weight)."
+    if torch.allclose(mean, mix, atol=1e-5):
+        return "the mean you keep was mixed with b1; b2 is its memory."
+    if torch.allclose(mean, m):
+        return "you gave back the old mean: the next step would know nothing of this gradient."
+    return None if torch.allclose(mean, kept, atol=1e-5) else "the new mean is another one."
+
+
+lion = Exercise(
+    name="lion",
+    question="Return the weight and the mean after one step of Lion.",
+    hints=(
+        "sign = (b1 * mean + (1 - b1) * gradient).sign()",
+        "The decay is multiplied by lr, like the sign, and uses the old weight.",
+        "Return two tensors: the new weight, and b2 * mean + (1 - b2) * gradient.",
+    ),
+    reference=_lion,
+    checks=_check_lion,
+    praise="one memory instead of Adam's two.",
+)
+
+
+def _clip(gradients: list[Tensor], longest: float) -> list[Tensor]:
+    norm = torch.stack([g.square().sum() for g in gradients]).sum().sqrt()
+    return [g * (longest / norm).clamp(max=1.0) for g in gradients]
+
+
+def _check_clip(answer) -> str | None:
+    long = [torch.tensor([[2.0, 4.0]]), torch.tensor([-4.0, 8.0])]  # norm 10
+    sizes = torch.tensor([20.0**0.5, 80.0**0.5])
+    sums = {"plain": 18.0, "lengths": float(sizes.sum()), "squares": 100.0}
+    mistakes = {
+        "each number was cut by itself, which changes the direction.": (
+            [g.clamp(-5, 5) for g in long]
+        ),
+        "each tensor was shortened by its own length; the length is that of all together.": (
+            [g * min(1.0, 5 / float(n)) for g, n in zip(long, sizes, strict=True)]
+        ),
+        "you added the lengths of the tensors: add all squares, then take one root.": (
+            [g * 5 / sums["lengths"] for g in long]
+        ),
+        "the length is the root of the sum of squares; you added the numbers' sizes.": (
+            [g * 5 / sums["plain"] for g in long]
+        ),
+        "the root is missing: you divided by the sum of squares.": (
+            [g * 5 / sums["squares"] for g in long]
+        ),
+        "the length comes out as 1 whatever the limit is: multiply by `longest`.": (
+            [g / 10 for g in long]
+        ),
+        "a long gradient came back unchanged.": long,
+    }
+    got = list(answer([g.clone() for g in long], 5.0))
+    for sentence, value in mistakes.items():
+        if _same(got, value):
+            return sentence
+    if not _same(got, [g / 2 for g in long]):
+        return "a gradient of length 10 and a limit of 5: every number should be halved."
+    if not _same(list(answer([g.clone() for g in long], 50.0)), long):
+        return "a gradient shorter than the limit must stay as it is, never grow."
+    if not _same(list(answer([torch.zeros(2)], 5.0)), [torch.zeros(2)]):
+        return "a gradient of zeros should stay zero; dividing by its length is 0 / 0."
+    return None
+
+
+def _same(got: list[Tensor], wanted: list[Tensor]) -> bool:
+    if len(got) != len(wanted):
+        return False
+    return all(
+        a.shape == b.shape and torch.allclose(a, b) for a, b in zip(got, wanted, strict=True)
+    )
+
+
+clip = Exercise(
+    name="clip",
+    question="Return the gradients, shortened together to at most `longest`.",
+    hints=(
+        "g.square().sum() for each tensor; add those up; one root at the end.",
+        "The factor is longest / norm, but never more than 1.",
+    ),
+    reference=_clip,
+    checks=_check_clip,
+    praise="shorter, in the same direction, and short ones untouched.",
+)
+
+
+def _text_loss(losses: Tensor, stride: int) -> Tensor:
+    return torch.cat([losses[0], losses[1:, -stride:].flatten()]).mean()
+
+
+def _check_text_loss(answer) -> str | None:
+    losses, stride = torch.rand(4, 6) + 1, 2
+    later = losses[1:, -stride:]
+    mistakes = {
+        "every prediction was counted, so the overlap counts several times.": losses.mean(),
+        "you took the first columns of the later windows: those were counted before.": (
+            torch.cat([losses[0], losses[1:, :stride].flatten()]).mean()
+        ),
+        "the first window counts whole: nobody has counted its beginning.": (
+            losses[:, -stride:].mean()
+        ),
+        "a mean of means gives the few tokens of a late window as much weight as the first six.": (
+            torch.cat([losses[0].mean()[None], later.mean(dim=1)]).mean()
+        ),
+        "that is the sum; divide by the number of tokens counted.": losses[0].sum() + later.sum(),
+        "you divided by all predictions, also those that you did not count.": (
+            (losses[0].sum() + later.sum()) / losses.numel()
+        ),
+    }
+    got = torch.as_tensor(answer(losses.clone(), stride))
+    for sentence, value in mistakes.items():
+        if got.shape == () and torch.isclose(got, value):
+            return sentence
+    if not torch.isclose(got, _text_loss(losses, stride)).all():
+        return "this is not the mean over 6 + 2 + 2 + 2 tokens."
+    if not torch.isclose(torch.as_tensor(answer(losses[:1], stride)), losses[0].mean()):
+        return "right for several windows, but a single one counts whole."
+    return None
+
+
+text_loss = Exercise(
+    name="text_loss",
+    question="Return the mean loss of the text, each token counted once.",
+    hints=(
+        "losses[0] counts whole; of each later window only the last `stride` columns are new.",
+        "losses[1:, -stride:].flatten(), and torch.cat to put both together.",
+    ),
+    reference=_text_loss,
+    checks=_check_text_loss,
+    praise="each token once, with as much past as it can have.",
+)

@@ -1,0 +1,61 @@
+"""The test command runs everything, also after a failure, and its exit code tells the truth."""
+
+import sys
+
+import pytest
+
+from tools import test
+from tools.test import Step, chosen, lanes, run_all
+
+
+def step(name: str, code: str) -> Step:
+    return Step(name=name, command=(sys.executable, "-c", code))
+
+
+def test_without_words_everything_runs_in_two_lanes() -> None:
+    parts, names = chosen([], fast=False)
+    assert [[each.name for each in lane] for lane in lanes(parts, names)] == [
+        ["ruff check", "ruff format", "pyright", "unit tests"],
+        ["notebooks"],
+    ]
+
+
+def test_fast_leaves_the_notebooks_out() -> None:
+    assert chosen([], fast=True) == (["check", "unit"], [])
+
+
+def test_a_name_means_that_notebook() -> None:
+    (lane,) = lanes(*chosen(["04_bigram"], fast=False))
+    assert lane[0].command[-1] == "notebooks/04_bigram.ipynb"
+    assert "--nbval-cell-timeout=120" in lane[0].command
+
+
+def test_steps_run_small_and_write_elsewhere() -> None:
+    names = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "BHUSHGPT_SCALE", "BHUSHGPT_RUNS")
+    code = f"import os; print(*[os.environ[name] for name in {names}])"
+    (result,) = run_all([[step("environment", code)]])
+    threads, policy, scale, runs = result.output.split()
+    assert (threads, policy, scale) == ("1", "passive", "smoke")
+    assert "bhushgpt" not in runs.lower()
+
+
+def test_all_steps_run_also_after_a_failure() -> None:
+    first = [step("broken", "print('why'); exit(3)"), step("next", "print('done')")]
+    results = run_all([first, [step("beside", "pass")]])
+    assert [(each.step.name, each.passed) for each in results] == [
+        ("broken", False),
+        ("next", True),
+        ("beside", True),
+    ]
+    assert results[0].line().startswith("broken         FAILED")
+    assert results[1].line().endswith("done")
+
+
+@pytest.mark.parametrize(("code", "status"), [("pass", 0), ("exit(1)", 1)])
+def test_the_exit_code_tells_whether_all_passed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], code: str, status: int
+) -> None:
+    monkeypatch.setattr(test, "check_steps", lambda: [step("only", code)])
+    assert test.main(["check"]) == status
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("FAILED: only" if status else "All passed")
