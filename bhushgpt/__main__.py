@@ -7,7 +7,10 @@ import sys
 
 
 def start() -> int:
-    """Run the command line; Ctrl-C while the libraries are still loading ends it quietly, too."""
+    """Run the command line; Ctrl-C while the libraries are still loading ends it quietly, too.
+
+    Lesson: notebook 16.
+    """
     try:
         from bhushgpt.cli import main
 

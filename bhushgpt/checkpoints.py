@@ -33,7 +33,10 @@ KEPT = 2
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What `load_checkpoint` gives back: enough to go on as if nothing had happened."""
+    """What `load_checkpoint` gives back: enough to go on as if nothing had happened.
+
+    Lesson: notebook 10.
+    """
 
     state: TrainState
     config: RunConfig
@@ -78,9 +81,13 @@ def save_checkpoint(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(aside, ignore_errors=True)
+    _keep_newest(folder)
+    return target
+
+
+def _keep_newest(folder: Path) -> None:
     for older in checkpoints(folder)[:-KEPT]:
         shutil.rmtree(older, ignore_errors=True)
-    return target
 
 
 def _write_files(folder: Path, state: TrainState, config: RunConfig, tokenizer: Tokenizer) -> None:

@@ -19,6 +19,8 @@ def prompt_ids(tokenizer: Tokenizer, prompt: str) -> list[int]:
     Raises:
         UserError: If the prompt has a character that the tokenizer does not know.
 
+    Lesson: notebook 16.
+
     >>> from bhushgpt.tokenizers import CharTokenizer
     >>> prompt_ids(CharTokenizer("\nab"), ""), prompt_ids(CharTokenizer("\nab"), "ab")
     ([0], [1, 2])

@@ -63,7 +63,7 @@ def plot_curve(
     axes.set(xlabel="step", ylabel="loss (nats per token)", title=title, ylim=(low, high))
     if training or held_out:
         # Below the uniform floor, which the curve leaves at once.
-    axes.legend(loc="upper right", bbox_to_anchor=(0.98, 0.92), frameon=False)
+        axes.legend(loc="upper right", bbox_to_anchor=(0.98, 0.92), frameon=False)
     return figure
 
 

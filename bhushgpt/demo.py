@@ -24,6 +24,8 @@ def make_room(folder: Path) -> Path | None:
 
     Raises:
         UserError: If it cannot be moved.
+
+    Lesson: notebook 16.
     """
     if not (folder / RECORD).is_file():
         return None
@@ -50,6 +52,8 @@ def run_demo(device: torch.device, folder: Path, *, steps: int | None = None) ->
     Raises:
         UserError: If the book cannot be had or the folder not be used.
         KeyboardInterrupt: After Ctrl-C, when the step is finished and saved.
+
+    Lesson: notebook 16.
     """
     if aside := make_room(folder):
         print(f"The earlier demo is kept in {aside}.\n")

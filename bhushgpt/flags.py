@@ -20,6 +20,8 @@ def whole_number(text: str) -> int:
     Raises:
         UserError: If it is none.
 
+    Lesson: notebook 16.
+
     >>> whole_number("2.5")
     Traceback (most recent call last):
     bhushgpt.errors.UserError: '2.5' is not a whole number. Type digits alone, such as 200.
@@ -38,6 +40,8 @@ def decimal(text: str) -> float:
     Raises:
         UserError: If it is none.
 
+    Lesson: notebook 16.
+
     >>> decimal("0,8")
     Traceback (most recent call last):
     bhushgpt.errors.UserError: '0,8' is not a number. Type it with a point, such as 0.8.
@@ -53,6 +57,8 @@ def folder(text: str) -> Path:
 
     Raises:
         UserError: If nothing was typed, or there is no such home folder.
+
+    Lesson: notebook 16.
     """
     if not text.strip():
         raise UserError("The folder's name is empty. Type one, such as runs/mine.")
@@ -67,6 +73,8 @@ def corpus(text: str) -> str:
 
     Raises:
         UserError: If nothing was typed, or there is no such home folder.
+
+    Lesson: notebook 16.
     """
     if not text.strip():
         raise UserError("The corpus has no name. Type one, such as sherlock, or a text file.")

@@ -6,9 +6,8 @@ Lesson: notebook 08.
 """
 
 import copy
-import dataclasses
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 import torch
@@ -43,16 +42,15 @@ class Forecast:
     """Training speed of the timed steps."""
 
     def __str__(self) -> str:
-        minutes = _duration(self.seconds)
         return (
             f"{self.parameters:,} parameters, about {self.memory_bytes / 2**20:,.0f} MiB on top of "
-            f"Python and torch, about {minutes} at {self.tokens_per_second:,.0f} tokens/s"
+            f"Python and torch, about {_duration(self.seconds)} at "
+            f"{self.tokens_per_second:,.0f} tokens/s"
         )
 
 
 def _duration(seconds: float) -> str:
-    units = (("days", 86400), ("hours", 3600), ("minutes", 60))
-    for name, size in units:
+    for name, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds > 1.5 * size:
             return f"{seconds / size:,.1f} {name}"
     return f"{seconds:.0f} s"
@@ -83,6 +81,8 @@ def training_memory(config: RunConfig) -> int:
     Each parameter is there four times: weight, gradient, AdamW's mean and mean of squares. What
     backward keeps is, for each token, a number of channels per block and the attention weights
     (the fused form of attention keeps no weights and so needs less).
+
+    Lesson: notebook 08.
 
     >>> from bhushgpt.presets import preset
     >>> 20 < training_memory(preset("gpt-v1", 79)) / 2**20 < 120
@@ -157,20 +157,7 @@ def forecast(
     Lesson: notebook 08.
     """
     rows = _trial_rows(config, device)
-    steps = max(config.training.steps, timed_steps + 1)
-    training = dataclasses.replace(
-        config.training, steps=steps, batch_size=rows, accumulation_steps=1
-    )
-    trial = TrainState.fresh(copy.deepcopy(model), training)
-    seconds: list[float] = []
-    begin = time.perf_counter()
-    for report in train(trial, _FirstRows(batches, rows), training):
-        synchronize(device)
-        now = time.perf_counter()
-        seconds.append(now - begin)
-        begin = now
-        if report.step > timed_steps:
-            break
+    seconds = _step_seconds(config, copy.deepcopy(model), _FirstRows(batches, rows), timed_steps)
     context = config.model.context_length
     speed = rows * context / median(seconds[1:])  # the first step also warms up
     return Forecast(
@@ -179,6 +166,26 @@ def forecast(
         seconds=config.training.steps * config.training.batch_size * context / speed,
         tokens_per_second=speed,
     )
+
+
+def _step_seconds(
+    config: RunConfig, model: LanguageModel, batches: _FirstRows, timed_steps: int
+) -> list[float]:
+    """Train a model for a few steps and return what each took."""
+    steps = max(config.training.steps, timed_steps + 1)
+    training = replace(config.training, steps=steps, batch_size=batches.rows, accumulation_steps=1)
+    trial = TrainState.fresh(model, training)
+    device = next(model.parameters()).device
+    seconds: list[float] = []
+    begin = time.perf_counter()
+    for report in train(trial, batches, training):
+        synchronize(device)
+        now = time.perf_counter()
+        seconds.append(now - begin)
+        begin = now
+        if report.step > timed_steps:
+            break
+    return seconds
 
 
 def _trial_rows(config: RunConfig, device: torch.device) -> int:

@@ -17,7 +17,10 @@ from bhushgpt.ngrams import NGramCounter
 
 @dataclass(frozen=True)
 class Floors:
-    """Held-out losses of the predictors that only count, in nats per token."""
+    """Held-out losses of the predictors that only count, in nats per token.
+
+    Lesson: notebook 08.
+    """
 
     uniform: float
     """Every token equally likely: ln V."""
@@ -69,6 +72,8 @@ def count_floors(train: np.ndarray, held_out: np.ndarray, vocab_size: int) -> Fl
 
 def ladder_table(rungs: Mapping[str, float], bits_per_token: str = "bits per character") -> str:
     """Return the rungs as a table for people: nats and bits, best last.
+
+    Lesson: notebook 08.
 
     >>> print(ladder_table({"uniform": 4.3694, "unigram": 3.0634}))
     model         nats  bits per character

@@ -19,6 +19,8 @@ def write_manifest(folder: Path) -> None:
     """Write `manifest.json` over the files now in a folder.
 
     It is written last: a folder without one is a save that was interrupted.
+
+    Lesson: notebook 10.
     """
     files = {file.name: fingerprint(file) for file in sorted(folder.iterdir())}
     text = json.dumps({"format": FORMAT, "files": files}, indent=2)
@@ -26,7 +28,10 @@ def write_manifest(folder: Path) -> None:
 
 
 def fingerprint(file: Path) -> dict[str, Any]:
-    """Return a file's size in bytes and its sha256."""
+    """Return a file's size in bytes and its sha256.
+
+    Lesson: notebook 10.
+    """
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return {"bytes": file.stat().st_size, "sha256": digest}
@@ -42,6 +47,8 @@ def verify_manifest(folder: Path, names: Iterable[str]) -> None:
     Raises:
         UserError: If the manifest is unreadable or of another version, or a file is missing or
             not what was saved.
+
+    Lesson: notebook 10.
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))

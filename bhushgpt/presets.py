@@ -43,7 +43,10 @@ class RunConfig:
 
 
 def bigram(vocab_size: int) -> RunConfig:
-    """Return a table of logits that learns what follows each token; seconds to train."""
+    """Return a table of logits that learns what follows each token; seconds to train.
+
+    Lesson: notebook 08.
+    """
     return RunConfig(
         preset="bigram",
         model=BigramConfig(vocab_size=vocab_size, context_length=64),
@@ -59,7 +62,10 @@ def bigram(vocab_size: int) -> RunConfig:
 
 
 def gpt_v1_smoke(vocab_size: int) -> RunConfig:
-    """Return a GPT so small that tests can train it: seconds, and nothing to be proud of."""
+    """Return a GPT so small that tests can train it: seconds, and nothing to be proud of.
+
+    Lesson: notebook 08.
+    """
     return RunConfig(
         preset="gpt-v1-smoke",
         model=GPTConfig(vocab_size=vocab_size, context_length=32, n_layer=2, n_head=2, n_embd=32),
@@ -70,7 +76,10 @@ def gpt_v1_smoke(vocab_size: int) -> RunConfig:
 
 
 def gpt_v1(vocab_size: int) -> RunConfig:
-    """Return the course's GPT: 0.8 million parameters, a few minutes on a laptop's CPU."""
+    """Return the course's GPT: 0.8 million parameters, a few minutes on a laptop's CPU.
+
+    Lesson: notebook 08.
+    """
     return RunConfig(
         preset="gpt-v1",
         # Rotary positions: 0.05 nats better than learned ones after the same steps (notebook 08).
@@ -89,7 +98,10 @@ def gpt_v1(vocab_size: int) -> RunConfig:
 
 
 def gpt_v1_large(vocab_size: int) -> RunConfig:
-    """Return the classic character model of six million parameters; it wants a GPU."""
+    """Return the classic character model of six million parameters; it wants a GPU.
+
+    Lesson: notebook 08.
+    """
     return RunConfig(
         preset="gpt-v1-large",
         model=GPTConfig(
@@ -127,6 +139,8 @@ def preset(name: str, vocab_size: int, *, steps: int | None = None) -> RunConfig
     Raises:
         UserError: If there is no such preset; the message names the nearest.
 
+    Lesson: notebook 08.
+
     >>> preset("gpt-v1", 79).model.n_layer, preset("gpt-v1", 79, steps=200).training.warmup_steps
     (4, 20)
     """
@@ -145,6 +159,8 @@ def build_model(config: RunConfig, device: torch.device | str = "cpu") -> Langua
 
     The weights are drawn on the CPU and then moved, so that they do not depend on the device, and
     the global random state is left as it was.
+
+    Lesson: notebook 08.
 
     >>> a, b = (build_model(preset("bigram", 7)) for _ in range(2))
     >>> bool(all((p == q).all() for p, q in zip(a.parameters(), b.parameters())))

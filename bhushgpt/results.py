@@ -19,7 +19,10 @@ LADDER, CURVE = "ladder.json", "curve.png"
 
 
 def describe(session: Session) -> str:
-    """Return what is about to be trained: text, model, memory and time."""
+    """Return what is about to be trained: text, model, memory and time.
+
+    Lesson: notebook 16.
+    """
     corpus, config = session.text.corpus, session.config
     expected = forecast(config, session.model, session.batches, session.device)
     author = "" if corpus.author == "unknown" else f", {corpus.author}"
@@ -36,7 +39,10 @@ def describe(session: Session) -> str:
 
 
 def results(session: Session) -> str:
-    """Measure a trained run, write ladder, curve and record, and return them as text."""
+    """Measure a trained run, write ladder, curve and record, and return them as text.
+
+    Lesson: notebook 16.
+    """
     text = session.text
     floors = count_floors(text.train, text.held_out, text.tokenizer.vocab_size)
     result = session.evaluate()
@@ -54,7 +60,10 @@ def results(session: Session) -> str:
 
 
 def glances_table(session: Session) -> str:
-    """Return the glances at the held-out text, a line each, or nothing if there were none."""
+    """Return the glances at the held-out text, a line each, or nothing if there were none.
+
+    Lesson: notebook 16.
+    """
     lines = [
         f"{line['step']:>6}{line['loss']:>10.4f}{line['held_out']:>10.4f}\n"
         for line in session.run.history()
@@ -64,7 +73,10 @@ def glances_table(session: Session) -> str:
 
 
 def save_curve(session: Session, floors: Floors) -> Path:
-    """Draw the run's history with the floors into `curve.png` and return the file."""
+    """Draw the run's history with the floors into `curve.png` and return the file.
+
+    Lesson: notebook 16.
+    """
     # Here and not above: matplotlib takes as long to load as a short command to run.
     from bhushgpt.curves import plot_curve
     from bhushgpt.figures import png_bytes
@@ -82,7 +94,10 @@ def save_curve(session: Session, floors: Floors) -> Path:
 
 
 def completion_command(session: Session) -> str:
-    """Return the next command to type, with a prompt that the run's alphabet can spell."""
+    """Return the next command to type, with a prompt that the run's alphabet can spell.
+
+    Lesson: notebook 16.
+    """
     text = session.text.corpus.text
     prompt = "The " if set("The ") <= set(text) else text.split(maxsplit=1)[0][:20]
     folder = shlex.quote(str(session.run.path))
@@ -91,7 +106,10 @@ def completion_command(session: Session) -> str:
 
 @contextmanager
 def saved_whatever_happens(folder: Path) -> Iterator[None]:
-    """Add to any error that leaves the `with`, Ctrl-C too, what is saved and how to go on."""
+    """Add to any error that leaves the `with`, Ctrl-C too, what is saved and how to go on.
+
+    Lesson: notebook 16.
+    """
     try:
         yield
     except BaseException as error:

@@ -30,7 +30,10 @@ GLANCE_TOKENS = 8192
 
 @dataclass
 class Session:
-    """A run that can be trained: fresh, or where it stopped."""
+    """A run that can be trained: fresh, or where it stopped.
+
+    Lesson: notebook 16.
+    """
 
     run: RunFolder
     config: RunConfig
@@ -131,7 +134,10 @@ class Session:
 
 
 def facts(result: Evaluation) -> dict[str, float | int | None]:
-    """Return what `evaluate --json` prints and the record holds."""
+    """Return what `evaluate --json` prints and the record holds.
+
+    Lesson: notebook 16.
+    """
     return {
         "nats_per_token": result.nats_per_token,
         "perplexity": result.perplexity,

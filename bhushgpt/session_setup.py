@@ -43,6 +43,8 @@ def start_session(
 
     Raises:
         UserError: For anything that cannot be used; nothing is written then.
+
+    Lesson: notebook 16.
     """
     preset(preset_name, vocab_size=2, steps=steps)  # a wrong name or number shows before the work
     corpus = load_text(corpus_name)
@@ -70,6 +72,8 @@ def open_session(folder: Path, device: torch.device) -> Session:
 
     Raises:
         UserError: If there is no run or no checkpoint, or the text is gone or no longer the same.
+
+    Lesson: notebook 16.
     """
     is_checkpoint = (folder / MANIFEST).is_file()
     run = RunFolder.open(folder.parent if is_checkpoint else folder)

@@ -14,7 +14,10 @@ from bhushgpt.tokenizers import Tokenizer
 
 @dataclass(frozen=True)
 class Text:
-    """A corpus as tokens, cut in two."""
+    """A corpus as tokens, cut in two.
+
+    Lesson: notebook 16.
+    """
 
     corpus: Corpus
     tokenizer: Tokenizer
@@ -33,6 +36,8 @@ def tokenize(corpus: Corpus, tokenizer: Tokenizer, held_out: float, context_leng
     Raises:
         UserError: If the text is too short for the context, or has characters that the tokenizer
             does not know.
+
+    Lesson: notebook 16.
     """
     ids = tokenizer.encode(corpus.text)
     # The smallest type that holds every id: a long text need not fill the memory.

@@ -105,9 +105,7 @@ def test_a_large_step_is_judged_by_a_part_of_it():
 
 def test_a_run_that_cannot_fit_is_refused_with_both_numbers():
     config = preset("bigram", 10**6)
-    with pytest.raises(
-        UserError, match=r"about 14,9.* GiB of memory, and cpu has .*1,000,000"
-    ):
+    with pytest.raises(UserError, match=r"about 14,9.* GiB of memory, and cpu has .*1,000,000"):
         check_memory(config, torch.device("cpu"))
 
 

@@ -267,7 +267,7 @@ def _head(
 
 
 def _check_remembering_head(answer: Answer) -> str | None:
-    new, positions, w = torch.randn(6), torch.randn(9, 6), torch.randn(3, 6, 4)
+    new, positions, w = torch.randn(6), torch.randn(9, 6), torch.randn(3, 6, 4) * 0.4
     keys, values = torch.randn(2, 3, 4)
     expected = _remembering_head(new, positions, keys, values, *w)
     before = keys.clone(), values.clone()
