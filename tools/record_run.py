@@ -19,6 +19,7 @@ def main() -> None:
         "device": run.record["device"],
         "steps": run.record["steps_done"],
         "seconds": round(run.record["seconds"], 1),
+        "tokens_per_second": round(run.record["tokens_per_second"]),
         "n_gram_order": run.record["n_gram_order"],
         "ladder": {name: round(nats, 4) for name, nats in run.record["ladder"].items()},
         "history": [
