@@ -10,4 +10,3 @@ def drive(nb, s):
     # The tower's attention has four heads: it takes any width that is a multiple of four.
     tower = nb.Tower(nb.pre_norm_way, s.V, s.C, depth=2)
     tower(torch.zeros(s.B, s.T, dtype=torch.long))
-    nb.gradient_by_depth(nb.plain_way, larger=False)
