@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import shlex
 import signal
 import subprocess
 import sys
@@ -499,7 +500,8 @@ def test_a_loss_that_is_no_number_stops_with_the_weights_saved(
 
 
 def test_a_reader_that_closes_the_pipe_ends_the_command_quietly(run):
-    command = f"{sys.executable} -m bhushgpt complete --run {run} --prompt the --tokens 3000"
+    program = f"{shlex.quote(sys.executable)} -m bhushgpt"
+    command = f"{program} complete --run {shlex.quote(str(run))} --prompt the --tokens 3000"
     done = subprocess.run(
         f"{command} | head -c 10", shell=True, capture_output=True, text=True, timeout=60
     )
