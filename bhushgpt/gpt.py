@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from bhushgpt.attention import CausalSelfAttention, Form
 from bhushgpt.errors import UserError
 from bhushgpt.language_model import LanguageModel
-from bhushgpt.positions import Rotary, learned_positions, sinusoidal_positions
+from bhushgpt.positions import Positions, Rotary, learned_positions, sinusoidal_table
 from bhushgpt.transformer import MLP, Block
 
 Position = Literal["learned", "sinusoidal", "rotary"]
@@ -150,8 +150,10 @@ class GPT(LanguageModel):
 def _positions(config: GPTConfig) -> nn.Module | None:
     if config.position == "rotary":
         return None  # the attention turns queries and keys instead
-    make = learned_positions if config.position == "learned" else sinusoidal_positions
-    return make(config.context_length, config.n_embd)
+    if config.position == "learned":
+        return learned_positions(config.context_length, config.n_embd)
+    # Waves of size 1 would drown the token vectors, which start at 0.02.
+    return Positions(0.02 * sinusoidal_table(config.context_length, config.n_embd))
 
 
 def _block(config: GPTConfig) -> Block:

@@ -82,7 +82,7 @@ def gpt_v1(vocab_size: int) -> RunConfig:
     """
     return RunConfig(
         preset="gpt-v1",
-        # Rotary positions: clearly better than learned ones after the same steps (notebook 08 measures it).
+        # Rotary positions: better than learned ones after the same steps, as notebook 08 measures.
         model=GPTConfig(
             vocab_size=vocab_size,
             context_length=64,

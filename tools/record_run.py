@@ -10,9 +10,6 @@ from bhushgpt.runs import RunFolder
 def main() -> None:
     folder, target = (Path(argument) for argument in sys.argv[1:3])
     run = RunFolder.open(folder)
-    history = run.history()
-    # A point every ten steps is all that a plot can show.
-    kept = [line for line in history if line["step"] % 10 == 0 or "held_out" in line]
     record = {
         "what": f"python -m bhushgpt demo: {run.record['preset']} on {run.record['corpus']}",
         "machine": run.record["machine"],
@@ -22,16 +19,10 @@ def main() -> None:
         "tokens_per_second": round(run.record["tokens_per_second"]),
         "n_gram_order": run.record["n_gram_order"],
         "ladder": {name: round(nats, 4) for name, nats in run.record["ladder"].items()},
-        "history": [
-            {
-                name: round(line[name], 4)
-                for name in ("step", "loss", "learning_rate", "grad_norm", "held_out")
-                if name in line
-            }
-            for line in kept
-        ],
+        "held_out": [[step, round(nats, 4)] for step, nats in run.record["glances"]],
+        "losses": [round(line["loss"], 4) for line in run.history()],
     }
-    target.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    target.write_text(json.dumps(record) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
