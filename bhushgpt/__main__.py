@@ -3,6 +3,7 @@
 Lesson: notebook 16.
 """
 
+import os
 import sys
 
 
@@ -11,6 +12,9 @@ def start() -> int:
 
     Lesson: notebook 16.
     """
+    # Read by GNU OpenMP when torch is loaded. Its threads wait by spinning; on a machine that is
+    # busy with something else the default makes a training step several times slower.
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     try:
         from bhushgpt.cli import main
 
