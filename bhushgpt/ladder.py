@@ -14,6 +14,8 @@ import numpy as np
 
 from bhushgpt.ngrams import NGramCounter
 
+HIGHEST_ORDER = 7
+
 
 @dataclass(frozen=True)
 class Floors:
@@ -62,12 +64,10 @@ def count_floors(train: np.ndarray, held_out: np.ndarray, vocab_size: int) -> Fl
     (1.0986, True)
     """
 
-    def counted(order: int) -> float:
-        return NGramCounter(order, vocab_size).fit(train).loss(held_out)
-
-    longer = {order: counted(order) for order in range(3, 8)}
-    best = min(longer, key=lambda order: longer[order])
-    return Floors(math.log(vocab_size), counted(1), counted(2), longer[best], best)
+    losses = NGramCounter(HIGHEST_ORDER, vocab_size).fit(train).losses(held_out)
+    by_order = dict(enumerate(losses, start=1))
+    best = min(range(3, HIGHEST_ORDER + 1), key=lambda order: by_order[order])
+    return Floors(math.log(vocab_size), by_order[1], by_order[2], by_order[best], best)
 
 
 def ladder_table(rungs: Mapping[str, float], bits_per_token: str = "bits per character") -> str:
