@@ -9,7 +9,7 @@ Letters: N number of predicted tokens, K number of different contexts, V vocabul
 Lesson: notebook 04.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,6 +123,11 @@ class NGramCounter:
 
     def _token_probabilities(self, tokens: np.ndarray) -> np.ndarray:
         """Return p(token | its past) for each token of a text: (N,)."""
+        *_, probability = self._by_order(tokens)
+        return probability
+
+    def _by_order(self, tokens: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield p(token | its past) (N,) of order 1, then 2, and so on: one array, changed."""
         if not self._levels:
             raise UserError("This counter has not counted anything yet. Call fit(tokens) first.")
         tokens = token_ids(tokens, self.vocab_size)
@@ -139,15 +144,22 @@ class NGramCounter:
             smoothed = (hits + kinds * shorter) / np.maximum(totals + kinds, 1)
             probability[level:] = np.where(speaks, smoothed, shorter)
             contexts, found = places[:-1], (seen & found)[:-1]
-        return probability
+            yield probability
 
     def loss(self, tokens: np.ndarray) -> float:
         """Return the mean -ln p in nats over tokens[1:], the tokens that a model must predict."""
+        return self.losses(tokens)[-1]
+
+    def losses(self, tokens: np.ndarray) -> list[float]:
+        """Return what the counters of order 1, 2, ... up to n lose, each as `loss` says.
+
+        Counting runs of n tokens has counted all shorter ones, so all come from one `fit`.
+        """
         if len(tokens) < 2:
             raise UserError(
                 f"The text has {len(tokens)} tokens; it needs at least 2 to predict one."
             )
-        return float(-np.log(self._token_probabilities(tokens)[1:]).mean())
+        return [float(-np.log(p[1:]).mean()) for p in self._by_order(tokens)]
 
     def probabilities(self, context: Sequence[int]) -> np.ndarray:
         """Return the distribution over the next token after `context`: (V,), sums to 1."""
