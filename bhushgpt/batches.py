@@ -1,6 +1,6 @@
 """Training examples cut from one long row of token ids.
 
-Letters: B batch, T time (positions of the context).
+Letters: B batch, T time (positions of the context), V vocabulary.
 
 Lesson: notebook 04. Memory-mapped files: notebook 13.
 """
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from bhushgpt.corpus import check_length, split_point
 from bhushgpt.errors import UserError
+from bhushgpt.ngrams import token_ids
 
 
 def split_tokens(
@@ -58,9 +59,12 @@ class Batches:
         context_length: T, tokens in a window.
         seed: Another seed (0 or more) gives other batches.
         device: Where the batch is wanted.
+        vocab_size: V of the model; if given, each batch is checked for ids that are not below it,
+            before it goes to the device.
 
     Raises:
-        UserError: If a size is too small, or the text is shorter than one window and its target.
+        UserError: If a size is too small, or the text is shorter than one window and its target;
+            from `batches[n]`, if an id is not in the vocabulary.
 
     Lesson: notebook 04.
 
@@ -79,6 +83,7 @@ class Batches:
         context_length: int,
         seed: int = 1337,
         device: torch.device | str = "cpu",
+        vocab_size: int | None = None,
     ) -> None:
         wrong = [
             f"{name} is {value}, it must be at least {least}"
@@ -102,6 +107,7 @@ class Batches:
         self.context_length = context_length
         self.seed = seed
         self.device = torch.device(device)
+        self.vocab_size = vocab_size
 
     def offsets(self, step: int) -> np.ndarray:
         """Return where the windows of batch `step` begin: (B,) positions in the text."""
@@ -113,6 +119,8 @@ class Batches:
         """Return `(inputs, targets)` of a step, each (B, T) int64; targets are one token later."""
         starts = self.offsets(step)  # (B,)
         windows = self.tokens[starts[:, None] + np.arange(self.context_length + 1)]  # (B, T+1)
+        if self.vocab_size is not None:
+            windows = token_ids(windows, self.vocab_size)  # (B, T+1)
         ids = torch.from_numpy(windows.astype(np.int64))  # (B, T+1)
         if self.device.type == "cuda":
             # Pinned memory lets the copy run beside the computation of the step before.

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bhushgpt.errors import UserError
+from bhushgpt.id_checks import check_ids
 from bhushgpt.language_model import LanguageModel
 from bhushgpt.ngrams import token_ids
 
@@ -107,5 +108,6 @@ class Bigram(LanguageModel):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Return logits (B, T, V) for ids (B, T)."""
+        check_ids(ids, self.table.weight)
         logits = self.table(ids)  # (B, T, V)
         return logits

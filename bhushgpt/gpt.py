@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from bhushgpt.attention import CausalSelfAttention, Form
 from bhushgpt.errors import UserError
+from bhushgpt.id_checks import check_ids
 from bhushgpt.language_model import LanguageModel
 from bhushgpt.positions import Positions, Rotary, learned_positions, sinusoidal_table
 from bhushgpt.transformer import MLP, Block
@@ -93,7 +94,8 @@ class GPT(LanguageModel):
         context_length: T, the most tokens `forward` takes.
 
     Raises:
-        UserError: From `forward`, if it is given more tokens than it has positions.
+        UserError: From `forward`, if it is given more tokens than it has positions, or ids that it
+            cannot look up (`id_checks`).
 
     Lesson: notebook 08. Source: layout of GPT-2, Radford et al., "Language models are unsupervised
     multitask learners", 2019.
@@ -123,6 +125,7 @@ class GPT(LanguageModel):
 
         Position t's logits are the scores for token t + 1 and depend on ids[:, : t + 1] alone.
         """
+        check_ids(ids, self.tokens.weight)
         x = self.tokens(ids)  # (B, T, C)
         if self.positions is not None:
             x = x + self.positions(ids.shape[1])  # (B, T, C)
