@@ -5,41 +5,31 @@ Lesson: notebook 08.
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 
-import torch
-
-from bhushgpt.bigram import Bigram, BigramConfig
+from bhushgpt.bigram import BigramConfig
 from bhushgpt.errors import UserError, nearest
-from bhushgpt.gpt import GPT, GPTConfig
-from bhushgpt.language_model import LanguageModel
-from bhushgpt.training import TrainingConfig
+from bhushgpt.gpt import GPTConfig
+from bhushgpt.run_config import RunConfig, build_model
+from bhushgpt.training_config import TrainingConfig
 
+__all__ = ["GPT2_SIZES", "PRESETS", "RunConfig", "build_model", "preset"]
 
-@dataclass(frozen=True, kw_only=True)
-class RunConfig:
-    """Everything that decides what a run computes, apart from the text itself.
-
-    Raises:
-        UserError: If the held-out share is not between 0 and 1.
-
-    Lesson: notebook 08.
-    """
-
-    preset: str
-    """The name it was made from."""
-    model: GPTConfig | BigramConfig
-    """Sizes of the model; the kind of the settings decides the kind of the model."""
-    training: TrainingConfig
-    """How it is trained."""
-    held_out: float = 0.1
-    """Share of the text, at its end, that is never trained on."""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.held_out < 1:
-            raise UserError(
-                f"held_out is {self.held_out}; it is a share between 0 and 1, such as 0.1."
-            )
+# Blocks, heads and width as Radford et al. (2019) published them, and how many windows of 1,024
+# tokens an 80 GB card computes at once.
+GPT2_SIZES = {
+    "gpt-v2": (12, 12, 768, 16),
+    "gpt-v2-medium": (24, 16, 1024, 8),
+    "gpt-v2-large": (36, 20, 1280, 4),
+    "gpt-v2-xl": (48, 25, 1600, 2),
+}
+# The highest rates of Brown et al. (2020), table 2.1, for models of these sizes.
+GPT2_RATES = {
+    "gpt-v2": 6e-4,
+    "gpt-v2-medium": 3e-4,
+    "gpt-v2-large": 2.5e-4,
+    "gpt-v2-xl": 2e-4,
+}
 
 
 def bigram(vocab_size: int) -> RunConfig:
@@ -120,12 +110,62 @@ def gpt_v1_large(vocab_size: int) -> RunConfig:
     )
 
 
+def gpt_v2_mini(vocab_size: int) -> RunConfig:
+    """Return a GPT-2 that a laptop's CPU trains in minutes, on some thousand different tokens.
+
+    Lesson: notebook 15.
+    """
+    return RunConfig(
+        preset="gpt-v2-mini",
+        model=GPTConfig(vocab_size=vocab_size, context_length=128, n_layer=4, n_head=4, n_embd=128),
+        training=TrainingConfig(
+            steps=1000,
+            batch_size=32,
+            learning_rate=3e-3,
+            min_learning_rate=3e-4,
+            warmup_steps=100,
+            schedule="cosine",
+        ),
+    )
+
+
+def gpt_v2(vocab_size: int, name: str = "gpt-v2") -> RunConfig:
+    """Return GPT-2 in a published size, 124 million parameters to 1.5 billion; it wants a GPU.
+
+    A step sees half a million tokens, and the run the nine billion of OpenWebText once.
+
+    Lesson: notebook 15.
+    """
+    n_layer, n_head, n_embd, windows = GPT2_SIZES[name]
+    return RunConfig(
+        preset=name,
+        model=GPTConfig(
+            vocab_size=vocab_size,
+            context_length=1024,
+            n_layer=n_layer,
+            n_head=n_head,
+            n_embd=n_embd,
+        ),
+        training=TrainingConfig(
+            steps=17_000,
+            batch_size=512,
+            accumulation_steps=512 // windows,
+            learning_rate=GPT2_RATES[name],
+            min_learning_rate=GPT2_RATES[name] / 10,
+            warmup_steps=700,
+            schedule="cosine",
+            betas=(0.9, 0.95),
+        ),
+    )
+
+
 PRESETS: dict[str, Callable[[int], RunConfig]] = {
     "bigram": bigram,
     "gpt-v1-smoke": gpt_v1_smoke,
     "gpt-v1": gpt_v1,
     "gpt-v1-large": gpt_v1_large,
-}
+    "gpt-v2-mini": gpt_v2_mini,
+} | {name: partial(gpt_v2, name=name) for name in GPT2_SIZES}
 
 
 def preset(name: str, vocab_size: int, *, steps: int | None = None) -> RunConfig:
@@ -152,21 +192,3 @@ def preset(name: str, vocab_size: int, *, steps: int | None = None) -> RunConfig
     warmup = min(config.training.warmup_steps, max(steps, 0) // 10)
     training = dataclasses.replace(config.training, steps=steps, warmup_steps=warmup)
     return dataclasses.replace(config, training=training)
-
-
-def build_model(config: RunConfig, device: torch.device | str = "cpu") -> LanguageModel:
-    """Return the untrained model of a run; the same seed gives the same weights.
-
-    The weights are drawn on the CPU and then moved, so that they do not depend on the device, and
-    the global random state is left as it was.
-
-    Lesson: notebook 08.
-
-    >>> a, b = (build_model(preset("bigram", 7)) for _ in range(2))
-    >>> bool(all((p == q).all() for p, q in zip(a.parameters(), b.parameters())))
-    True
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.training.seed)
-        model = GPT(config.model) if isinstance(config.model, GPTConfig) else Bigram(config.model)
-    return model.to(device)

@@ -9,11 +9,13 @@ import torch
 from bhushgpt.errors import UserError
 from bhushgpt.gpt import GPT, GPTConfig
 from bhushgpt.losses import next_token_loss
-from bhushgpt.presets import PRESETS, build_model, preset
+from bhushgpt.presets import GPT2_SIZES, PRESETS, build_model, preset
+
+BUILT = [name for name in PRESETS if name not in GPT2_SIZES]
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_every_preset_builds_and_starts_near_the_uniform_loss(name):
+@pytest.mark.parametrize("name", BUILT)
+def test_every_preset_of_a_laptops_size_builds_and_starts_near_the_uniform_loss(name):
     model = build_model(preset(name, 79))
     ids = torch.randint(0, 79, (4, 33), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -39,6 +41,37 @@ def test_the_large_preset_is_the_classic_six_million_parameter_model():
     model = build_model(config)
     assert isinstance(model, GPT)
     assert 6.2e6 < model.parameter_count() < 6.6e6
+
+
+# Table 2 of Radford et al. says 117M, 345M, 762M and 1542M; the released files hold these numbers.
+PUBLISHED = {
+    "gpt-v2": 124_439_808,
+    "gpt-v2-medium": 354_823_168,
+    "gpt-v2-large": 774_030_080,
+    "gpt-v2-xl": 1_557_611_200,
+}
+
+
+@pytest.mark.parametrize("name", GPT2_SIZES)
+def test_the_gpt_v2_presets_have_the_published_number_of_parameters(name):
+    config = preset(name, 50_257)
+    assert isinstance(config.model, GPTConfig) and config.model.context_length == 1024
+    with torch.device("meta"):  # shapes without memory
+        assert GPT(config.model).parameter_count() == PUBLISHED[name]
+
+
+@pytest.mark.parametrize("name", [*GPT2_SIZES, "gpt-v2-mini"])
+def test_the_gpt_v2_presets_have_the_layout_of_gpt_2(name):
+    config = preset(name, 50_257)
+    assert isinstance(config.model, GPTConfig) and config.model.position == "learned"
+    assert config.model.n_embd % config.model.n_head == 0
+    assert config.training.min_learning_rate == pytest.approx(config.training.learning_rate / 10)
+
+
+def test_a_step_of_gpt_v2_sees_half_a_million_tokens():
+    for name in GPT2_SIZES:
+        config = preset(name, 50_257)
+        assert config.training.batch_size * config.model.context_length == 524_288
 
 
 def test_other_steps_shorten_the_warm_up():
