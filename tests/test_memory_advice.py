@@ -1,0 +1,90 @@
+"""What is advised when the memory is full fits by the same formula, and is said in words."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from bhushgpt.errors import UserError
+from bhushgpt.forecast import training_memory
+from bhushgpt.full_memory import free_memory, is_memory_error, memory_explained
+from bhushgpt.memory_advice import SPARE, knobs, largest_batch, memory_advice
+from bhushgpt.presets import preset
+
+CONFIG = preset("gpt-v1-large", 79)
+CPU = torch.device("cpu")
+
+
+def with_rows(rows):
+    training = dataclasses.replace(CONFIG.training, batch_size=rows, accumulation_steps=1)
+    return dataclasses.replace(CONFIG, training=training)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.9])
+def test_the_batch_that_is_advised_fits_and_one_more_does_not(share):
+    room = round(share * training_memory(CONFIG))
+    most = largest_batch(CONFIG, room)
+    assert training_memory(with_rows(most)) <= room * (1 - SPARE)
+    assert training_memory(with_rows(most + 1)) > room * (1 - SPARE)
+
+
+def test_every_knob_is_turned_no_further_than_needed():
+    room = training_memory(CONFIG) // 2
+    found = {knob.name: knob for knob in knobs(CONFIG, room)}
+    assert set(found) == {"batch", "context", "width", "precision"}
+    parts = int(found["batch"].setting.partition("=")[2])
+    assert CONFIG.training.batch_size % parts == 0
+    assert found["batch"].memory_bytes == training_memory(with_rows(64 // parts))
+    assert training_memory(with_rows(64 // (parts // 2))) > room * (1 - SPARE)
+    for knob in found.values():
+        assert knob.fits == (knob.memory_bytes <= room * (1 - SPARE))
+
+
+def test_a_knob_that_is_not_enough_is_called_too_large():
+    advice = memory_advice(CONFIG, 2**20, "cuda")
+    assert advice.count("too large") == 4
+    assert "Not even a batch of one window fits: take a smaller preset" in advice
+
+
+def test_a_table_of_pairs_has_no_width_to_change():
+    names = [knob.name for knob in knobs(preset("bigram", 79), 2**20)]
+    assert names == ["batch", "context", "precision"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 17 GB)"),
+    ],
+)
+def test_full_memory_becomes_the_table_whatever_the_device_calls_it(error):
+    assert is_memory_error(error)
+    with pytest.raises(UserError, match=r"(?s)The memory is full.*accumulation_steps=.*fits"):
+        with memory_explained(CONFIG, CPU):
+            raise error
+
+
+@pytest.mark.parametrize("error", [RuntimeError("shape mismatch"), KeyError("x"), UserError("y")])
+def test_other_errors_pass_unchanged(error):
+    with pytest.raises(type(error)) as caught, memory_explained(CONFIG, CPU):
+        raise error
+    assert caught.value is error
+
+
+def test_advice_after_a_failure_stays_below_what_failed():
+    # This small run fits by the formula; if it failed all the same, more of it is no advice.
+    config = preset("gpt-v1-smoke", 79)
+    with pytest.raises(UserError) as caught, memory_explained(config, CPU):
+        raise MemoryError
+    assert "accumulation_steps=1 " not in str(caught.value)
+
+
+def test_a_limit_on_the_address_space_counts(monkeypatch):
+    resource = pytest.importorskip("resource", reason="Windows has no such limits")
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (2**40, 2**40))
+    assert free_memory(CPU) > 2**20
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (2**20, 2**20))
+    assert free_memory(CPU) == 0
