@@ -4,8 +4,10 @@ Lesson: notebook 03.
 """
 
 import hashlib
+import io
 import lzma
 import os
+import stat
 import tempfile
 from pathlib import Path
 
@@ -41,9 +43,46 @@ def write_atomically(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)  # mkstemp keeps its files from everybody else
         os.replace(temporary, path)
+        flush(path.parent)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def flush(path: Path) -> None:
+    """Return when a file's bytes, or a folder's names, are on the disk and survive a power cut.
+
+    A written file is at first only in the machine's memory, and a renaming only in the folder's.
+
+    Lesson: notebook 10.
+    """
+    if path.is_dir():
+        if os.name == "nt":
+            return  # Windows flushes its folders itself
+        handle = os.open(path, os.O_RDONLY)
+    else:
+        handle = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def open_regular(path: Path) -> io.BufferedReader:
+    """Open a file for reading, if it is a file: reading a pipe or a device might never end.
+
+    Raises:
+        UserError: If it is a folder, pipe, device or socket.
+        OSError: If it cannot be opened.
+
+    Lesson: notebook 10.
+    """
+    # Without waiting: opening a pipe would otherwise wait for someone to write to it.
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise UserError(f"{path} is not an ordinary file, so it is not read.")
+    return open(handle, "rb")
 
 
 def read_file(path: Path) -> bytes:

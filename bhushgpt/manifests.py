@@ -6,72 +6,135 @@ Lesson: notebook 10.
 import hashlib
 import json
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bhushgpt.errors import UserError
+from bhushgpt.files import flush, open_regular, sha256
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, 2)
 MANIFEST = "manifest.json"
+# A list of files is short. What is longer is no manifest and is not read.
+LONGEST = 2**20
 
 
 def write_manifest(folder: Path) -> None:
-    """Write `manifest.json` over the files now in a folder.
+    """Write `manifest.json` over the files now in a folder, and see everything onto the disk.
 
     It is written last: a folder without one is a save that was interrupted.
 
     Lesson: notebook 10.
     """
-    files = {file.name: fingerprint(file) for file in sorted(folder.iterdir())}
-    text = json.dumps({"format": FORMAT, "files": files}, indent=2)
-    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    files = {name.as_posix(): fingerprint(folder / name) for name in names}
+    for name in names:
+        flush(folder / name)
+    contents = {"format": FORMAT, "files": files}
+    # The list vouches for the files; this vouches for the list.
+    text = json.dumps(contents | {"sha256": _digest(contents)}, indent=2)
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8", newline="\n")
+    flush(folder / MANIFEST)
+    for inner in (path for path in folder.rglob("*") if path.is_dir()):
+        flush(inner)
+    flush(folder)
 
 
 def fingerprint(file: Path) -> dict[str, Any]:
     """Return a file's size in bytes and its sha256.
 
+    Raises:
+        UserError: If it is not an ordinary file.
+
     Lesson: notebook 10.
     """
-    with file.open("rb") as stream:
+    with open_regular(file) as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return {"bytes": file.stat().st_size, "sha256": digest}
+        return {"bytes": stream.tell(), "sha256": digest}
 
 
-def verify_manifest(folder: Path, names: Iterable[str]) -> None:
-    """Compare files with the manifest beside them.
-
-    Args:
-        folder: The folder that `write_manifest` was called on.
-        names: The files that are about to be read.
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return the manifest of a folder, itself checked: `format` and `files`.
 
     Raises:
-        UserError: If the manifest is unreadable or of another version, or a file is missing or
-            not what was saved.
+        UserError: If it is unreadable, changed, or of a version that is not known here.
 
     Lesson: notebook 10.
     """
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        with open_regular(folder / MANIFEST) as stream:
+            manifest = json.loads(stream.read(LONGEST).decode("utf-8"))
         version, files = manifest["format"], dict(manifest["files"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{folder / MANIFEST} is damaged. {_way_out(folder)}") from error
-    if version != FORMAT:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{folder / MANIFEST} is damaged or missing. {way_out(folder)}") from error
+    if version not in READABLE or isinstance(version, bool):
         raise UserError(
-            f"{folder} has checkpoint format {version}; this version of bhushgpt reads {FORMAT}."
+            f"{folder} has checkpoint format {version!r}; this version of bhushgpt reads "
+            f"{' and '.join(map(str, READABLE))}. It was written by a newer one, or changed: "
+            "update bhushgpt, or take another checkpoint."
         )
-    for file in (folder / name for name in names):
-        if not file.is_file():
-            raise UserError(f"{file} is missing. {_way_out(folder)}")
-        if fingerprint(file) != files.get(file.name):
-            raise UserError(
-                f"{file} is damaged: its content is not what was saved. It was not loaded. "
-                f"{_way_out(folder)}"
-            )
+    contents = {"format": version, "files": files}
+    if version > 1 and manifest.get("sha256") != _digest(contents):
+        raise UserError(f"{folder / MANIFEST} is damaged: it was changed. {way_out(folder)}")
+    return contents
 
 
-def _way_out(folder: Path) -> str:
+def verify_manifest(folder: Path, names: Iterable[str] = ()) -> dict[str, Any]:
+    """Compare every file of the manifest with what lies beside it, and return the manifest.
+
+    Args:
+        folder: The folder that `write_manifest` was called on.
+        names: Files that must be among them, since they are about to be read.
+
+    Raises:
+        UserError: If the manifest is unreadable or of another version, or a file is missing,
+            not listed, or not what was saved. The message names the file and says what is wrong.
+
+    Lesson: notebook 10.
+    """
+    manifest = read_manifest(folder)
+    files = manifest["files"]
+    for name in [*names, *files]:
+        if name not in files:
+            raise UserError(f"{folder / MANIFEST} does not list {name}. {way_out(folder)}")
+        _verify_file(folder, name, files[name])
+    return manifest
+
+
+def _verify_file(folder: Path, name: str, saved: Any) -> None:
+    file = folder / name
+    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+        raise UserError(f"{folder / MANIFEST} lists {name!r}, which lies outside its folder.")
+    if not file.exists():
+        raise UserError(f"{file} is missing. {way_out(folder)}")
+    if not file.resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"{file} is a link out of its folder, so it is not read.")
+    expected = saved.get("bytes") if isinstance(saved, dict) else None
+    size = file.stat().st_size
+    if file.is_file() and size != expected:
+        found = "empty" if size == 0 else f"damaged: it has {size:,} bytes"
+        wanted = f"{expected:,}" if isinstance(expected, int) else repr(expected)
+        raise UserError(
+            f"{file} is {found} and should have {wanted}. It was not loaded. {way_out(folder)}"
+        )
+    if fingerprint(file) != saved:
+        raise UserError(
+            f"{file} is damaged: its content is not what was saved (its sha256 is another). "
+            f"It was not loaded. {way_out(folder)}"
+        )
+
+
+def way_out(folder: Path) -> str:
+    """Return the sentence that says which checkpoint can be used instead of a damaged one.
+
+    Lesson: notebook 10.
+    """
     others = sorted(path.parent.name for path in folder.parent.glob(f"step_*/{MANIFEST}"))
     earlier = [name for name in others if name < folder.name]
     if earlier:
         return f"Remove the folder {folder} to use the checkpoint before it, {earlier[-1]}."
     return "The run has no earlier checkpoint, so it must be trained again."
+
+
+def _digest(contents: dict[str, Any]) -> str:
+    return sha256(json.dumps(contents, sort_keys=True).encode("utf-8"))

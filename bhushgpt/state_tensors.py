@@ -3,20 +3,57 @@
 Lesson: notebook 10.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
+from bhushgpt.errors import UserError
+from bhushgpt.tensor_files import TensorFacts
 from bhushgpt.training import TrainState
+
+COMPILED, PARALLEL = "_orig_mod", "module"
+
+
+def plain_name(name: str) -> str:
+    """Return a tensor's name without what wrappers put before it.
+
+    `torch.compile` puts `_orig_mod.` before the names of what it compiles, DistributedDataParallel
+    `module.` before all.
+
+    Lesson: notebook 10.
+
+    >>> plain_name("module._orig_mod.blocks.0._orig_mod.norm.weight")
+    'blocks.0.norm.weight'
+    """
+    parts = [part for part in name.split(".") if part != COMPILED]
+    while len(parts) > 1 and parts[0] == PARALLEL:
+        parts = parts[1:]
+    return ".".join(parts)
+
+
+def plain_names(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the same tensors, or facts about them, under their plain names.
+
+    Raises:
+        UserError: If two of them would have the same name.
+
+    Lesson: notebook 10.
+    """
+    plain = {plain_name(name): tensor for name, tensor in tensors.items()}
+    if len(plain) < len(tensors):
+        raise UserError("Two of the weights have the same name but for a wrapper's prefix.")
+    return plain
 
 
 def weights_once(state: TrainState) -> dict[str, Tensor]:
-    """Return the model's tensors by name, each storage once.
+    """Return the model's tensors by their plain names, each storage once.
 
     Lesson: notebook 10.
     """
     tied = tied_names(state.model)
-    return {name: tensor for name, tensor in state.model.state_dict().items() if name not in tied}
+    weights = {n: tensor for n, tensor in state.model.state_dict().items() if n not in tied}
+    return plain_names(weights)
 
 
 def tied_names(model: nn.Module) -> set[str]:
@@ -26,6 +63,35 @@ def tied_names(model: nn.Module) -> set[str]:
     """
     unique = {name for name, _ in model.named_parameters()}
     return {name for name, _ in model.named_parameters(remove_duplicate=False)} - unique
+
+
+def misfits(found: Mapping[str, TensorFacts], model: nn.Module) -> list[str]:
+    """Return what of a file's tensors does not fit a model, a line each; an empty list is good.
+
+    Args:
+        found: The file's header, plain names.
+        model: It may be on the device "meta", where it has shapes but takes no memory.
+
+    Lesson: notebook 10.
+
+    >>> import torch
+    >>> found = {"weight": TensorFacts(torch.float32, (3, 2)), "more": TensorFacts(torch.int8, ())}
+    >>> misfits(found, nn.Linear(4, 3, bias=False))
+    ['weight: the checkpoint has (3, 2), the model (3, 4)', 'more: the model has no such weight']
+    """
+    tied = tied_names(model)
+    wanted = {plain_name(n): tensor for n, tensor in model.state_dict().items() if n not in tied}
+    lines = []
+    for name, tensor in wanted.items():
+        if name not in found:
+            lines.append(f"{name}: the checkpoint has no such weight")
+        elif found[name].shape != tuple(tensor.shape):
+            sizes = f"{found[name].shape}, the model {tuple(tensor.shape)}"
+            lines.append(f"{name}: the checkpoint has {sizes}")
+        elif found[name].dtype.is_floating_point != tensor.dtype.is_floating_point:
+            kinds = f"{found[name].dtype}, the model {tensor.dtype}"
+            lines.append(f"{name}: the checkpoint has {kinds}")
+    return lines + [f"{name}: the model has no such weight" for name in found if name not in wanted]
 
 
 def optimizer_parts(state: dict[str, Any]) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
@@ -39,6 +105,26 @@ def optimizer_parts(state: dict[str, Any]) -> tuple[dict[str, Tensor], list[dict
         for name, tensor in entry.items()
     }
     return tensors, state["param_groups"]
+
+
+def optimizer_misfits(found: Mapping[str, TensorFacts], shapes: list[tuple[int, ...]]) -> list[str]:
+    """Return what of an optimizer's file does not fit the parameters it is for, a line each.
+
+    Args:
+        found: The file's header.
+        shapes: Of the parameters in the optimizer's order. Each may have numbers of its own shape
+            (the running means) and single numbers (the count of steps).
+
+    Lesson: notebook 10.
+    """
+    lines = []
+    for key, facts in found.items():
+        number, _, _ = key.partition(".")
+        if not (number.isascii() and number.isdecimal() and int(number) < len(shapes)):
+            lines.append(f"{key}: there is no such parameter")
+        elif facts.shape not in ((), (1,), shapes[int(number)]):
+            lines.append(f"{key}: has {facts.shape}, its parameter {shapes[int(number)]}")
+    return lines
 
 
 def optimizer_dict(tensors: dict[str, Tensor], groups: list[dict[str, Any]]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from bhushgpt.batches import Batches
+from bhushgpt.checkpoint_parts import TOKENIZER as TOKENIZER_FILE
 from bhushgpt.checkpoints import (
     MODEL,
     OPTIMIZER,
@@ -26,6 +27,10 @@ from bhushgpt.tokenizers import CharTokenizer
 from bhushgpt.training import TrainState, train
 
 TOKENIZER = CharTokenizer("\n abcdefgh")
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
 
 
 def fresh(name="gpt-v1-smoke", steps=6) -> tuple[RunConfig, TrainState, Batches]:
@@ -118,7 +123,7 @@ def test_a_missing_file_is_named(saved):
 def test_another_format_version_is_refused_by_number(saved):
     manifest = json.loads((saved / MANIFEST).read_text())
     (saved / MANIFEST).write_text(json.dumps(manifest | {"format": 99}))
-    with pytest.raises(UserError, match=r"format 99.*reads 1"):
+    with pytest.raises(UserError, match=r"format 99.*reads 1 and 2"):
         load_checkpoint(saved)
 
 
@@ -136,13 +141,17 @@ def test_an_empty_folder_says_how_to_make_a_checkpoint(tmp_path):
 
 def changed(saved, path, value):
     """Change one setting of a checkpoint, the manifest with it, as a careful forger would."""
-    settings = json.loads((saved / SETTINGS).read_text())
+    file = saved / (
+        TOKENIZER_FILE if path.startswith("characters") or path == "tokenizer" else SETTINGS
+    )
+    settings = json.loads(file.read_text())
     *way, last = path.split(".")
     place = settings
     for name in way:
         place = place[name]
     place[last] = value
-    (saved / SETTINGS).write_text(json.dumps(settings))
+    settings = value if path == "tokenizer" else settings
+    file.write_text(json.dumps(settings))
     (saved / MANIFEST).unlink()
     write_manifest(saved)
     return saved
@@ -169,7 +178,7 @@ def changed(saved, path, value):
         ("step", -5, "says step -5 of 6"),
         ("step", 10**9, "says step 1000000000 of 6"),
         ("step", "x", "says step 'x' of 6"),
-        ("tokenizer.characters", "abc", "does not fit its fingerprint"),
+        ("characters", "abc", "does not fit its fingerprint"),
         ("tokenizer", CharTokenizer("ab").to_dict(), "tokenizer in .* has 2 tokens, its model 10"),
     ],
 )
@@ -199,15 +208,12 @@ def test_the_last_two_checkpoints_are_kept(tmp_path):
 
 
 def test_what_a_killed_save_left_is_swept_by_the_next(saved):
-    left = saved.parent / ".step_00000003.99999.tmp"
+    left = saved.parent / ".step_00000003.99999.new.tmp"
     left.mkdir()
     (left / MODEL).write_bytes(b"half")
     config, state, _ = fresh()
     save_checkpoint(saved.parent, state, config, TOKENIZER)
-    assert sorted(path.name for path in saved.parent.iterdir()) == [
-        "step_00000000",
-        "step_00000003",
-    ]
+    assert names(saved.parent) == ["last", "step_00000000", "step_00000003"]
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), KeyboardInterrupt()])
@@ -215,14 +221,14 @@ def test_a_save_that_fails_leaves_the_one_before_and_nothing_else(error, saved, 
     def fail(folder):
         raise error
 
-    monkeypatch.setattr("bhushgpt.checkpoints.write_manifest", fail)
+    monkeypatch.setattr("bhushgpt.checkpoint_folders.write_manifest", fail)
     config, state, _ = fresh()
     with pytest.raises((UserError, KeyboardInterrupt)) as raised:
         save_checkpoint(saved.parent, state, config, TOKENIZER)
     if raised.type is UserError:
-        assert "cannot be written" in str(raised.value)
-        assert "No space left. Earlier checkpoints are as they were" in str(raised.value)
-    assert list(saved.parent.iterdir()) == [saved]
+        assert "The disk is full: the checkpoint of step 0 needs 0." in str(raised.value)
+        assert "free. Earlier checkpoints are as they were" in str(raised.value)
+    assert names(saved.parent) == ["last", "step_00000003"]
     assert load_checkpoint(saved).state.step == 3
 
 
@@ -231,4 +237,4 @@ def test_saving_the_same_step_again_replaces_it(saved):
     (saved / MODEL).write_bytes(b"damaged")
     save_checkpoint(saved.parent, loaded.state, loaded.config, TOKENIZER)
     assert load_checkpoint(saved.parent).state.step == 3
-    assert list(saved.parent.iterdir()) == [saved]
+    assert names(saved.parent) == ["last", "step_00000003"]

@@ -1,0 +1,194 @@
+"""A run's folder, in which every checkpoint is whole, whatever happens while one is written.
+
+    run/
+      step_00000100/    a checkpoint: files, and a manifest that vouches for them
+      step_00000200/
+      last, best        names for two of them
+      .lock             while a run is writing
+
+Lesson: notebook 10.
+"""
+
+import contextlib
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from bhushgpt.checkpoint_links import BEST, LAST, STEP_NAME, followed, point
+from bhushgpt.disk_space import NoRoom, check_room, free_bytes, is_full, megabytes
+from bhushgpt.errors import UserError
+from bhushgpt.files import flush
+from bhushgpt.leftovers import hidden, remove, sweep
+from bhushgpt.manifests import MANIFEST, verify_manifest, write_manifest
+from bhushgpt.run_locks import lock_run
+
+__all__ = ["checkpoints", "latest_checkpoint", "new_checkpoint", "newest_good_checkpoint", "sweep"]
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Return the complete checkpoints of a run's folder, oldest first.
+
+    Lesson: notebook 10.
+    """
+    found = (path.parent for path in folder.glob(f"step_*/{MANIFEST}"))
+    return sorted((path for path in found if STEP_NAME.fullmatch(path.name)), key=_step)
+
+
+def latest_checkpoint(folder: Path) -> Path:
+    """Return the newest complete checkpoint of a run's folder.
+
+    Raises:
+        UserError: If there is none.
+
+    Lesson: notebook 10.
+    """
+    found = checkpoints(folder)
+    if not found:
+        raise UserError(
+            f"There is no checkpoint in {folder}: no folder step_... with a {MANIFEST} in it. "
+            "Name the folder of a run, or train a new one: python -m bhushgpt train"
+        )
+    return found[-1]
+
+
+def newest_good_checkpoint(folder: Path) -> tuple[Path, list[str]]:
+    """Return the newest checkpoint whose files are all as they were saved.
+
+    Returns:
+        Its folder, and a sentence for each newer one that is incomplete or damaged.
+
+    Raises:
+        UserError: If none is good; the message says what is wrong with each.
+
+    Lesson: notebook 10.
+    """
+    notices: list[str] = []
+    found = [path for path in folder.glob("step_*") if STEP_NAME.fullmatch(path.name)]
+    for path in sorted(found, key=_step, reverse=True):
+        if not (path / MANIFEST).exists():
+            notices.append(f"{path.name} has no {MANIFEST}: its save was stopped. It is ignored.")
+            continue
+        try:
+            verify_manifest(path)
+        except (UserError, OSError) as error:
+            notices.append(f"{path.name} cannot be used. {error}")
+            continue
+        if notices:
+            notices.append(f"{path.name} is whole and used instead; steps after it are done again.")
+        return path, notices
+    if notices:
+        raise UserError(f"No checkpoint in {folder} can be used. {' '.join(notices)}")
+    return latest_checkpoint(folder), []  # says that there is none
+
+
+@contextmanager
+def new_checkpoint(
+    folder: Path, step: int, *, keep: int = 2, best: bool = False, needed: int = 0
+) -> Iterator[Path]:
+    """Make a checkpoint: write its files into the folder you are given, and leave the `with`.
+
+    Then everything is flushed to the disk, the manifest is written, the folder gets its name, the
+    links are set and older checkpoints go. If anything fails before that, or an error leaves the
+    `with`, it is as if nothing had been tried.
+
+    Args:
+        folder: The run's folder; made if need be, and locked meanwhile.
+        step: Names the checkpoint.
+        keep: How many checkpoints to keep; `best` and `last` stay besides.
+        best: Whether this is the best so far.
+        needed: Bytes that will be written, if known; checked first.
+
+    Yields:
+        A temporary folder.
+
+    Raises:
+        UserError: If it cannot be written; a `NoRoom` if the disk is full.
+
+    Lesson: notebook 10.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as name:
+    ...     with new_checkpoint(Path(name), step=7) as temporary:
+    ...         _ = (temporary / "notes.txt").write_text("all is well")
+    ...     sorted(path.name for path in Path(name).glob("*/*") if not path.parent.is_symlink())
+    ['manifest.json', 'notes.txt']
+    """
+    if keep < 1:
+        raise UserError(f"keep is {keep}: at least 1 checkpoint must be kept.")
+    folder = folder.expanduser().absolute()  # whatever folder the caller changes to meanwhile
+    name = f"step_{step:08d}"
+    temporary = hidden(folder, name, "new")
+    with lock_run(folder):
+        try:
+            sweep(folder)
+            check_room(folder, needed, f"The checkpoint of step {step}")
+            temporary.mkdir()
+            yield temporary
+            _finish(temporary, folder / name)
+        except (OSError, SafetensorError) as error:
+            remove(temporary)
+            raise _not_written(folder, step, needed, error) from error
+        finally:
+            remove(temporary)
+        _after(folder, name, keep=keep, best=best)
+
+
+def _finish(temporary: Path, target: Path) -> None:
+    """Complete a checkpoint and give it its name, in the place of one that has it."""
+    write_manifest(temporary)
+    # Libraries make files that only their owner may read. The manifest was made the normal way.
+    mode = (temporary / MANIFEST).stat().st_mode
+    for file in (path for path in temporary.rglob("*") if path.is_file()):
+        file.chmod(mode)
+    old = hidden(target.parent, target.name, "old")
+    if os.path.lexists(target):  # the same step again, after a resume
+        target.replace(old)
+    temporary.replace(target)
+    flush(target.parent)
+    remove(old)
+
+
+def _not_written(folder: Path, step: int, needed: int, error: Exception) -> UserError:
+    kept = "Earlier checkpoints are as they were."
+    if is_full(error):
+        wants = megabytes(needed) if needed else "more"
+        return NoRoom(
+            f"The disk is full: the checkpoint of step {step} needs {wants}, and {folder} has "
+            f"{megabytes(free_bytes(folder))} free. {kept} Make room, or choose another folder, "
+            "and go on."
+        )
+    reason = getattr(error, "strerror", None) or str(error)
+    return UserError(
+        f"The checkpoint of step {step} cannot be written to {folder}: {reason}. {kept} Make room "
+        "or choose another folder, and go on."
+    )
+
+
+def _after(folder: Path, name: str, *, keep: int, best: bool) -> None:
+    """Set the links and delete what is no longer kept, once the new checkpoint is verified."""
+    verify_manifest(folder / name)
+    point(folder, LAST, name)
+    if best:
+        point(folder, BEST, name)
+    stay = {path.name for path in checkpoints(folder)[-keep:]} | {name}
+    stay |= {path.name for path in map(lambda link: followed(folder, link), (LAST, BEST)) if path}
+    for older in checkpoints(folder):
+        if older.name not in stay:
+            _delete(older)
+
+
+def _delete(checkpoint: Path) -> None:
+    gone = hidden(checkpoint.parent, checkpoint.name, "gone")
+    with contextlib.suppress(OSError):
+        checkpoint.replace(gone)  # first its name: half a checkpoint must not look like one
+        if remove(gone):
+            return
+    warnings.warn(f"The old checkpoint {checkpoint} cannot be deleted.", stacklevel=4)
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("step_"))

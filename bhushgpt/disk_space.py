@@ -1,0 +1,76 @@
+"""Room on the disk, asked for before anything is written.
+
+Lesson: notebook 10.
+"""
+
+import errno
+import shutil
+from pathlib import Path
+
+from bhushgpt.errors import UserError
+
+
+class NoRoom(UserError):
+    """The disk is full: nothing that was there before is lost, and going on may still be wanted.
+
+    Lesson: notebook 10.
+    """
+
+
+def free_bytes(folder: Path) -> int:
+    """Return the bytes that can still be written where a folder is, or will be.
+
+    Lesson: notebook 10.
+
+    >>> free_bytes(Path("a folder that does not exist yet")) > 0
+    True
+    """
+    place = folder.absolute()
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free
+
+
+def check_room(folder: Path, needed: int, what: str = "This") -> None:
+    """Refuse to write more than there is room for.
+
+    Args:
+        folder: Where it will be written.
+        needed: Bytes.
+        what: The beginning of the sentence: what is about to be written.
+
+    Raises:
+        NoRoom: With the size needed and the size that is free.
+
+    Lesson: notebook 10.
+    """
+    free = free_bytes(folder)
+    if needed > free:
+        raise NoRoom(
+            f"{what} needs {megabytes(needed)}, and the disk of {folder} has "
+            f"{megabytes(free)} free. Make room there, or name a folder on another disk."
+        )
+
+
+def is_full(error: BaseException) -> bool:
+    """Return whether an error says that the disk, or one's share of it, is full.
+
+    Lesson: notebook 10.
+
+    >>> is_full(OSError(errno.ENOSPC, "No space left on device"))
+    True
+    """
+    full = (errno.ENOSPC, errno.EDQUOT)
+    text = str(error)  # a library in Rust has only words for it
+    return getattr(error, "errno", None) in full or any(f"os error {n}" in text for n in full)
+
+
+def megabytes(size: int) -> str:
+    """Return a size in MB, rounded up: what is asked for must be enough.
+
+    Lesson: notebook 10.
+
+    >>> megabytes(1), megabytes(1_234_500_000)
+    ('0.1 MB', '1,234.5 MB')
+    """
+    return f"{-(-size // 100_000) / 10:,.1f} MB"
