@@ -9,7 +9,6 @@ Letters: B batch, T time, V vocabulary.
 Lesson: notebook 05.
 """
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,12 +16,25 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from bhushgpt.deferral import interrupt_deferred
 from bhushgpt.errors import UserError
 from bhushgpt.losses import next_token_loss
+from bhushgpt.non_finite import explain_non_finite
 from bhushgpt.optimizers import make_optimizer
 from bhushgpt.randomness import step_randomness
 from bhushgpt.schedules import learning_rate
+from bhushgpt.step_reports import NonFinite, Report
 from bhushgpt.training_config import TrainingConfig
+
+__all__ = [
+    "LossFunction",
+    "NonFinite",
+    "Report",
+    "StepBatches",
+    "TrainState",
+    "batch_loss",
+    "train",
+]
 
 
 @dataclass
@@ -45,25 +57,6 @@ class TrainState:
         return cls(model, make_optimizer(model, config))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """What one training step has to say.
-
-    Lesson: notebook 05.
-    """
-
-    step: int
-    """Steps done, this one included."""
-    loss: float
-    """Mean nats per token of this step's batch, before the step changed the weights."""
-    learning_rate: float
-    """The rate this step was made with."""
-    grad_norm: float
-    """Length of the gradient before clipping."""
-    tokens: int
-    """Tokens seen in this step."""
-
-
 class StepBatches(Protocol):
     """Anything that gives `(inputs, targets)` for a step number."""
 
@@ -72,6 +65,9 @@ class StepBatches(Protocol):
         ...
 
 
+# Mean loss of (model, inputs, targets). An object that is called like this may also have two
+# methods: `retry()` is asked when a number is not finite and says whether to compute the step once
+# more; `explain(model, inputs, targets, step=...)` finds the cause (notebook 14 uses both).
 LossFunction = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
@@ -101,8 +97,9 @@ def train(
         loss_function: Mean loss of (model, inputs, targets).
 
     Raises:
-        UserError: If the loss or the gradient is not a finite number (the weights are still those
-            from before the step), or a batch cannot be cut into `accumulation_steps` equal parts.
+        NonFinite: If the loss or the gradient is not a finite number: the weights are still those
+            from before the step, and the message names the first layer that went wrong.
+        UserError: If a batch cannot be cut into `accumulation_steps` equal parts.
 
     Lesson: notebook 05.
 
@@ -136,6 +133,26 @@ def _train_step(
             f"({config.batch_size})."
         )
     state.model.train()
+    report = _gradient(state, inputs, targets, config, loss_function, rate)
+    while not report.finite and getattr(loss_function, "retry", bool)():
+        report = _gradient(state, inputs, targets, config, loss_function, rate)
+    if not report.finite:
+        raise _stopped(state, inputs, targets, config, loss_function, report)
+    with interrupt_deferred():  # half a step would leave weights that belong to no step
+        state.optimizer.step()
+        state.step += 1
+    return report
+
+
+def _gradient(
+    state: TrainState,
+    inputs: Tensor,
+    targets: Tensor,
+    config: TrainingConfig,
+    loss_function: LossFunction,
+    rate: float,
+) -> Report:
+    """Compute the gradient of a step, clipped, and say what there is to say about it."""
     state.optimizer.zero_grad(set_to_none=True)
     loss = torch.zeros((), device=inputs.device)
     with step_randomness(config.seed, state.step, inputs.device):
@@ -148,25 +165,35 @@ def _train_step(
             part_loss.backward()
             loss += part_loss.detach()
     norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.max_grad_norm)
-    report = Report(
+    return Report(
         step=state.step + 1,
         loss=loss.item(),
         learning_rate=rate,
         grad_norm=norm.item(),
         tokens=inputs.numel(),
     )
-    _refuse_non_finite(report)
-    state.optimizer.step()
-    state.step += 1
-    return report
 
 
-def _refuse_non_finite(report: Report) -> None:
-    if math.isfinite(report.loss) and math.isfinite(report.grad_norm):
-        return
-    raise UserError(
+def _stopped(
+    state: TrainState,
+    inputs: Tensor,
+    targets: Tensor,
+    config: TrainingConfig,
+    loss_function: LossFunction,
+    report: Report,
+) -> NonFinite:
+    """Return the error that says what happened, where it began, and what to do."""
+    with step_randomness(config.seed, state.step, inputs.device):
+        if hasattr(loss_function, "explain"):
+            cause = loss_function.explain(state.model, inputs, targets, step=state.step)
+        else:
+            cause = explain_non_finite(state.model, inputs, targets, loss_function, step=state.step)
+    state.optimizer.zero_grad(set_to_none=True)
+    return NonFinite(
         f"Training stopped at step {report.step}: the loss is {report.loss} and the gradient's "
-        f"length {report.grad_norm}. The weights are still those from before this step. Lower the "
-        f"learning rate (it was {report.learning_rate:.2g}) or lengthen the warm-up, and start "
-        "again from the last checkpoint."
+        f"length {report.grad_norm}. {cause} The weights are still those from before this step. "
+        f"Lower the learning rate (it was {report.learning_rate:.2g}) or lengthen the warm-up, and "
+        "start again from the last checkpoint; or leave this batch out "
+        f"(SkippedBatches(batches, steps=[{state.step}])).",
+        state.step,
     )

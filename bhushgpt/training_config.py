@@ -23,7 +23,7 @@ class TrainingConfig:
     >>> TrainingConfig(steps=0, schedule="up")
     Traceback (most recent call last):
     bhushgpt.errors.UserError: These training settings cannot be used: steps is 0, it must be at \
-least 1; schedule is 'up', there are constant, linear, cosine.
+least 1; schedule is 'up', there are constant, linear, cosine, wsd.
     """
 
     steps: int
@@ -37,7 +37,9 @@ least 1; schedule is 'up', there are constant, linear, cosine.
     warmup_steps: int = 0
     """Steps over which the rate rises."""
     schedule: Schedule = "constant"
-    """The way from the highest rate to the lowest: constant, linear or cosine."""
+    """The way from the highest rate to the lowest: constant, linear, cosine or wsd."""
+    decay_steps: int = 0
+    """Steps of the way down at the end of wsd; 0 for a tenth of the run."""
     weight_decay: float = 0.1
     """AdamW's pull of the matrices towards zero."""
     betas: tuple[float, float] = (0.9, 0.99)
@@ -56,6 +58,7 @@ least 1; schedule is 'up', there are constant, linear, cosine.
                 ("steps", 1),
                 ("batch_size", 1),
                 ("warmup_steps", 0),
+                ("decay_steps", 0),
                 ("accumulation_steps", 1),
                 ("learning_rate", 0),
                 ("min_learning_rate", 0),
@@ -74,6 +77,8 @@ least 1; schedule is 'up', there are constant, linear, cosine.
             wrong.append(f"max_grad_norm is {self.max_grad_norm}, it must be above 0")
         if self.schedule not in SCHEDULES:
             wrong.append(f"schedule is {self.schedule!r}, there are {', '.join(SCHEDULES)}")
+        if self.decay_steps and self.schedule != "wsd":
+            wrong.append(f"decay_steps is {self.decay_steps}, but only the schedule wsd has them")
         if self.accumulation_steps > 0 and self.batch_size % self.accumulation_steps:
             wrong.append(
                 f"batch_size {self.batch_size} cannot be cut into {self.accumulation_steps} "
