@@ -4,7 +4,7 @@ Lesson: notebook 03.
 """
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from bhushgpt.errors import UserError, nearest
 from bhushgpt.files import sha256
@@ -182,8 +182,7 @@ def tokenizer_from_dict(data: dict[str, Any]) -> Tokenizer:
 
     Lesson: notebook 03.
     """
-    kinds = {CharTokenizer.kind: CharTokenizer, ByteTokenizer.kind: ByteTokenizer}
-    return kinds[described_kind(data, *kinds)].from_dict(data)
+    return cast(Tokenizer, JsonStored.described_class(data).from_dict(data))
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:

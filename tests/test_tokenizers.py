@@ -163,5 +163,5 @@ def test_another_or_a_damaged_file_is_refused(tmp_path, content, sentence):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"There is no tokenizer file 'none\.json'"):
         load_tokenizer(tmp_path / "none.json")
-    with pytest.raises(UserError, match="kind 'bpe'; expected is one of: characters, bytes"):
-        tokenizer_from_dict({"kind": "bpe"})
+    with pytest.raises(UserError, match="kind 'words'; expected is one of: bpe, bytes, characters"):
+        tokenizer_from_dict({"kind": "words"})
