@@ -18,7 +18,13 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from bhushgpt.checkpoint_links import BEST, LAST, STEP_NAME, followed, point
+from bhushgpt.checkpoint_links import BEST, LAST, followed, point
+from bhushgpt.checkpoint_lists import (
+    checkpoints,
+    latest_checkpoint,
+    newest_good_checkpoint,
+    set_aside_after,
+)
 from bhushgpt.disk_space import NoRoom, check_room, free_bytes, is_full, megabytes
 from bhushgpt.errors import UserError
 from bhushgpt.files import flush
@@ -26,63 +32,14 @@ from bhushgpt.leftovers import hidden, remove, sweep
 from bhushgpt.manifests import MANIFEST, verify_manifest, write_manifest
 from bhushgpt.run_locks import lock_run
 
-__all__ = ["checkpoints", "latest_checkpoint", "new_checkpoint", "newest_good_checkpoint", "sweep"]
-
-
-def checkpoints(folder: Path) -> list[Path]:
-    """Return the complete checkpoints of a run's folder, oldest first.
-
-    Lesson: notebook 10.
-    """
-    found = (path.parent for path in folder.glob(f"step_*/{MANIFEST}"))
-    return sorted((path for path in found if STEP_NAME.fullmatch(path.name)), key=_step)
-
-
-def latest_checkpoint(folder: Path) -> Path:
-    """Return the newest complete checkpoint of a run's folder.
-
-    Raises:
-        UserError: If there is none.
-
-    Lesson: notebook 10.
-    """
-    found = checkpoints(folder)
-    if not found:
-        raise UserError(
-            f"There is no checkpoint in {folder}: no folder step_... with a {MANIFEST} in it. "
-            "Name the folder of a run, or train a new one: python -m bhushgpt train"
-        )
-    return found[-1]
-
-
-def newest_good_checkpoint(folder: Path) -> tuple[Path, list[str]]:
-    """Return the newest checkpoint whose files are all as they were saved.
-
-    Returns:
-        Its folder, and a sentence for each newer one that is incomplete or damaged.
-
-    Raises:
-        UserError: If none is good; the message says what is wrong with each.
-
-    Lesson: notebook 10.
-    """
-    notices: list[str] = []
-    found = [path for path in folder.glob("step_*") if STEP_NAME.fullmatch(path.name)]
-    for path in sorted(found, key=_step, reverse=True):
-        if not (path / MANIFEST).exists():
-            notices.append(f"{path.name} has no {MANIFEST}: its save was stopped. It is ignored.")
-            continue
-        try:
-            verify_manifest(path)
-        except (UserError, OSError) as error:
-            notices.append(f"{path.name} cannot be used. {error}")
-            continue
-        if notices:
-            notices.append(f"{path.name} is whole and used instead; steps after it are done again.")
-        return path, notices
-    if notices:
-        raise UserError(f"No checkpoint in {folder} can be used. {' '.join(notices)}")
-    return latest_checkpoint(folder), []  # says that there is none
+__all__ = [
+    "checkpoints",
+    "latest_checkpoint",
+    "new_checkpoint",
+    "newest_good_checkpoint",
+    "set_aside_after",
+    "sweep",
+]
 
 
 @contextmanager
@@ -146,6 +103,8 @@ def _finish(temporary: Path, target: Path) -> None:
         file.chmod(mode)
     old = hidden(target.parent, target.name, "old")
     if os.path.lexists(target):  # the same step again, after a resume
+        if target.is_symlink() or not target.is_dir():
+            raise UserError(f"{target} is not a folder, so it is not replaced. Move it away.")
         target.replace(old)
     temporary.replace(target)
     flush(target.parent)
@@ -171,11 +130,14 @@ def _not_written(folder: Path, step: int, needed: int, error: Exception) -> User
 def _after(folder: Path, name: str, *, keep: int, best: bool) -> None:
     """Set the links and delete what is no longer kept, once the new checkpoint is verified."""
     verify_manifest(folder / name)
-    point(folder, LAST, name)
-    if best:
-        point(folder, BEST, name)
+    for link in (LAST, BEST) if best else (LAST,):
+        try:
+            point(folder, link, name)
+        except OSError as error:
+            reason = error.strerror or error
+            warnings.warn(f"{folder / link} cannot be set to {name}: {reason}.", stacklevel=4)
     stay = {path.name for path in checkpoints(folder)[-keep:]} | {name}
-    stay |= {path.name for path in map(lambda link: followed(folder, link), (LAST, BEST)) if path}
+    stay |= {path.name for link in (LAST, BEST) if (path := followed(folder, link))}
     for older in checkpoints(folder):
         if older.name not in stay:
             _delete(older)
@@ -187,8 +149,7 @@ def _delete(checkpoint: Path) -> None:
         checkpoint.replace(gone)  # first its name: half a checkpoint must not look like one
         if remove(gone):
             return
-    warnings.warn(f"The old checkpoint {checkpoint} cannot be deleted.", stacklevel=4)
-
-
-def _step(checkpoint: Path) -> int:
-    return int(checkpoint.name.removeprefix("step_"))
+    warnings.warn(
+        f"The old checkpoint {checkpoint} cannot be deleted. The run goes on; delete it yourself.",
+        stacklevel=5,
+    )

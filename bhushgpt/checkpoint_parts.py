@@ -15,77 +15,58 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
-from torch import Tensor
 
 from bhushgpt.errors import UserError
 from bhushgpt.files import open_regular
 from bhushgpt.presets import RunConfig
 from bhushgpt.random_states import RandomState
 from bhushgpt.run_settings import config_from_dict, config_to_dict
-from bhushgpt.state_tensors import optimizer_parts, weights_once
 from bhushgpt.tensor_files import load_tensors
 from bhushgpt.tokenizers import Tokenizer, tokenizer_from_dict
-from bhushgpt.training import TrainState
 
 MODEL, OPTIMIZER, RANDOM = "model.safetensors", "optimizer.safetensors", "random.safetensors"
 SETTINGS, TOKENIZER = "config.json", "tokenizer.json"
-# Besides the tensors of model and optimizer.
-PARTS = {1: (SETTINGS,), 2: (RANDOM, SETTINGS, TOKENIZER)}
+PARTS = {
+    1: (MODEL, OPTIMIZER, SETTINGS),
+    2: (MODEL, OPTIMIZER, RANDOM, SETTINGS, TOKENIZER),
+}
 # A vocabulary of 50,000 merges takes about 3 MB.
 LONGEST_JSON = 2**26
 
 
-@dataclass(frozen=True)
-class Parts:
-    """Everything of a checkpoint that is to be written.
+def write_settings(
+    folder: Path,
+    *,
+    step: int,
+    config: RunConfig,
+    tokenizer: Tokenizer,
+    groups: list[dict[str, Any]],
+    extra: dict[str, Any],
+) -> None:
+    """Write all of a checkpoint but the tensors of model and optimizer.
+
+    Args:
+        folder: The checkpoint's folder, in the making.
+        step: Steps done.
+        config: Settings of the run.
+        tokenizer: The tokenizer.
+        groups: The optimizer's plain numbers, `state_dict()["param_groups"]`.
+        extra: What the caller wants to find again.
+
+    Raises:
+        UserError: If `extra` holds what JSON cannot.
 
     Lesson: notebook 10.
     """
-
-    weights: dict[str, Tensor]
-    """The model's tensors, each once."""
-    optimizer: dict[str, Tensor]
-    """The optimizer's tensors."""
-    random: dict[str, Tensor]
-    """The state of the random generators."""
-    settings: dict[str, Any]
-    """What goes into config.json."""
-    tokenizer: dict[str, Any]
-    """What goes into tokenizer.json."""
-
-    @classmethod
-    def of(
-        cls, state: TrainState, config: RunConfig, tokenizer: Tokenizer, extra: dict[str, Any]
-    ) -> "Parts":
-        """Collect the parts of a run as it is now; tensors are not copied."""
-        tensors, groups = optimizer_parts(state.optimizer.state_dict())
-        settings = {
-            "step": state.step,
-            "config": config_to_dict(config),
-            "optimizer_groups": groups,
-            "extra": extra,
-        }
-        weights = {name: tensor.contiguous() for name, tensor in weights_once(state).items()}
-        return cls(weights, tensors, RandomState.now().tensors, settings, tokenizer.to_dict())
-
-    @property
-    def bytes(self) -> int:
-        """About how many bytes they take on the disk: rather too many than too few."""
-        tensors = [*self.weights.values(), *self.optimizer.values(), *self.random.values()]
-        headers = 200 * len(tensors) + 65536
-        return sum(tensor.nbytes for tensor in tensors) + headers + len(_json(self.tokenizer))
-
-    def write_settings(self, folder: Path) -> None:
-        """Write all but the tensors of model and optimizer."""
-        (folder / SETTINGS).write_bytes(_json(self.settings))
-        (folder / TOKENIZER).write_bytes(_json(self.tokenizer))
-        save_file(self.random, folder / RANDOM)
-
-    def write(self, folder: Path) -> None:
-        """Write all files into an empty folder."""
-        self.write_settings(folder)
-        save_file(self.weights, folder / MODEL)
-        save_file(self.optimizer, folder / OPTIMIZER)
+    settings = {
+        "step": step,
+        "config": config_to_dict(config),
+        "optimizer_groups": groups,
+        "extra": extra,
+    }
+    (folder / SETTINGS).write_bytes(_json(settings))
+    (folder / TOKENIZER).write_bytes(_json(tokenizer.to_dict()))
+    save_file(RandomState.now().tensors, folder / RANDOM)
 
 
 @dataclass(frozen=True)

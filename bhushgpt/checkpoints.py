@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import save_file
 
 from bhushgpt.checkpoint_folders import checkpoints, latest_checkpoint, new_checkpoint
 from bhushgpt.checkpoint_links import followed
@@ -21,24 +22,25 @@ from bhushgpt.checkpoint_parts import (
     OPTIMIZER,
     PARTS,
     SETTINGS,
-    Parts,
     Settings,
     read_random,
+    write_settings,
 )
+from bhushgpt.disk_space import expected_bytes, other_bytes
 from bhushgpt.errors import UserError
-from bhushgpt.forecast import parameter_count
 from bhushgpt.manifests import MANIFEST, verify_manifest
+from bhushgpt.optimizer_states import optimizer_parts
 from bhushgpt.presets import RunConfig
 from bhushgpt.random_states import RandomState
 from bhushgpt.run_settings import config_to_dict
-from bhushgpt.state_files import READERS
+from bhushgpt.state_files import read_state
+from bhushgpt.state_tensors import weights_once
 from bhushgpt.tokenizers import Tokenizer
 from bhushgpt.training import TrainState
 
 __all__ = [
     "MODEL",
     "OPTIMIZER",
-    "READERS",
     "SETTINGS",
     "Checkpoint",
     "checkpoints",
@@ -101,22 +103,21 @@ def save_checkpoint(
 
     Lesson: notebook 10.
     """
-    parts = Parts.of(state, config, tokenizer, extra or {})
-    with new_checkpoint(folder, state.step, keep=keep, best=best, needed=parts.bytes) as temporary:
-        parts.write(temporary)
+    weights = {name: tensor.contiguous() for name, tensor in weights_once(state).items()}
+    tensors, groups = optimizer_parts(state.optimizer.state_dict())
+    needed = sum(t.nbytes for t in [*weights.values(), *tensors.values()]) + other_bytes(config)
+    with new_checkpoint(folder, state.step, keep=keep, best=best, needed=needed) as temporary:
+        write_settings(
+            temporary,
+            step=state.step,
+            config=config,
+            tokenizer=tokenizer,
+            groups=groups,
+            extra=extra or {},
+        )
+        save_file(weights, temporary / MODEL)
+        save_file(tensors, temporary / OPTIMIZER)
     return folder / f"step_{state.step:08d}"
-
-
-def expected_bytes(config: RunConfig) -> int:
-    """Return about how many bytes one checkpoint of a run will take, before anything is built.
-
-    Lesson: notebook 10.
-
-    >>> from bhushgpt.presets import preset
-    >>> 9 < expected_bytes(preset("gpt-v1", 79)) / 2**20 < 11
-    True
-    """
-    return 3 * 4 * parameter_count(config) + 2**19  # weights and AdamW's two means, in float32
 
 
 def load_checkpoint(
@@ -143,9 +144,9 @@ def load_checkpoint(
     folder = _checkpoint_folder(folder.expanduser())
     manifest = verify_manifest(folder)
     version, files = manifest["format"], manifest["files"]
-    read_state = next((READERS[name] for name in READERS if name in files), None)
-    if read_state is None or not set(PARTS[version]) <= set(files):
-        raise UserError(f"{folder} holds no checkpoint of a run, only {', '.join(files)}.")
+    missing = [name for name in PARTS[version] if name not in files]
+    if missing:
+        raise UserError(f"{folder} is not a checkpoint of a run: it has no {missing[0]}.")
     try:
         settings = Settings.read(folder, version)
         refuse_other_model(settings.config.model, asked, settings.tokenizer, asked_tokenizer)

@@ -8,6 +8,8 @@ import shutil
 from pathlib import Path
 
 from bhushgpt.errors import UserError
+from bhushgpt.forecast import parameter_count
+from bhushgpt.presets import RunConfig
 
 
 class NoRoom(UserError):
@@ -50,6 +52,27 @@ def check_room(folder: Path, needed: int, what: str = "This") -> None:
             f"{what} needs {megabytes(needed)}, and the disk of {folder} has "
             f"{megabytes(free)} free. Make room there, or name a folder on another disk."
         )
+
+
+def expected_bytes(config: RunConfig) -> int:
+    """Return about how many bytes one checkpoint of a run will take, before anything is built.
+
+    Lesson: notebook 10.
+
+    >>> from bhushgpt.presets import preset
+    >>> 9 < expected_bytes(preset("gpt-v1", 79)) / 2**20 < 11
+    True
+    """
+    # Weights and AdamW's two means, in float32.
+    return 3 * 4 * parameter_count(config) + other_bytes(config)
+
+
+def other_bytes(config: RunConfig) -> int:
+    """Return about how many bytes of a checkpoint are not tensors: most are the tokenizer's.
+
+    Lesson: notebook 10.
+    """
+    return 2**17 + 64 * config.model.vocab_size
 
 
 def is_full(error: BaseException) -> bool:

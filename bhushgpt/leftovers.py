@@ -20,8 +20,8 @@ from bhushgpt.files import flush
 from bhushgpt.manifests import verify_manifest
 
 HIDDEN = re.compile(r"\.(step_\d{8,})\.\d+\.(new|old|gone)\.tmp")
-# Other files on their way: links, records, and what earlier versions called their checkpoints.
-OTHER = re.compile(r"\.(last|best|step_\d{8,})\..*tmp")
+# Also: links and records on their way, and what earlier versions called their checkpoints.
+LEFT = re.compile(r"\.step_\d{8,}\..*tmp|\.(last|best)\..+|\..+\.(json|jsonl|png)\.[a-z0-9_]{8}")
 
 
 def hidden(folder: Path, name: str, kind: str) -> Path:
@@ -40,7 +40,7 @@ def sweep(folder: Path) -> list[str]:
 
     Lesson: notebook 10.
     """
-    found = sorted(path for path in folder.iterdir() if OTHER.fullmatch(path.name))
+    found = sorted(path for path in folder.iterdir() if LEFT.fullmatch(path.name))
     # What is new before what is old: it is the later one.
     found.sort(key=lambda path: ".new." not in path.name)
     return [_swept(folder, path) for path in found]

@@ -5,7 +5,6 @@ Lesson: notebook 10.
 
 import hashlib
 import json
-from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -79,12 +78,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return contents
 
 
-def verify_manifest(folder: Path, names: Iterable[str] = ()) -> dict[str, Any]:
+def verify_manifest(folder: Path) -> dict[str, Any]:
     """Compare every file of the manifest with what lies beside it, and return the manifest.
 
     Args:
         folder: The folder that `write_manifest` was called on.
-        names: Files that must be among them, since they are about to be read.
 
     Raises:
         UserError: If the manifest is unreadable or of another version, or a file is missing,
@@ -94,9 +92,7 @@ def verify_manifest(folder: Path, names: Iterable[str] = ()) -> dict[str, Any]:
     """
     manifest = read_manifest(folder)
     files = manifest["files"]
-    for name in [*names, *files]:
-        if name not in files:
-            raise UserError(f"{folder / MANIFEST} does not list {name}. {way_out(folder)}")
+    for name in files:
         _verify_file(folder, name, files[name])
     return manifest
 
@@ -105,22 +101,28 @@ def _verify_file(folder: Path, name: str, saved: Any) -> None:
     file = folder / name
     if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
         raise UserError(f"{folder / MANIFEST} lists {name!r}, which lies outside its folder.")
-    if not file.exists():
-        raise UserError(f"{file} is missing. {way_out(folder)}")
-    if not file.resolve().is_relative_to(folder.resolve()):
-        raise UserError(f"{file} is a link out of its folder, so it is not read.")
+    try:
+        if not file.exists():
+            raise UserError(f"{file} is missing. {way_out(folder)}")
+        if not file.resolve().is_relative_to(folder.resolve()):
+            raise UserError(f"{file} is a link out of its folder, so it is not read.")
+        _compare(file, saved, way_out(folder))
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"{file} cannot be read: {reason}. {way_out(folder)}") from error
+
+
+def _compare(file: Path, saved: Any, way_out: str) -> None:
     expected = saved.get("bytes") if isinstance(saved, dict) else None
     size = file.stat().st_size
     if file.is_file() and size != expected:
         found = "empty" if size == 0 else f"damaged: it has {size:,} bytes"
         wanted = f"{expected:,}" if isinstance(expected, int) else repr(expected)
-        raise UserError(
-            f"{file} is {found} and should have {wanted}. It was not loaded. {way_out(folder)}"
-        )
+        raise UserError(f"{file} is {found} and should have {wanted}. It was not loaded. {way_out}")
     if fingerprint(file) != saved:
         raise UserError(
             f"{file} is damaged: its content is not what was saved (its sha256 is another). "
-            f"It was not loaded. {way_out(folder)}"
+            f"It was not loaded. {way_out}"
         )
 
 
@@ -132,7 +134,7 @@ def way_out(folder: Path) -> str:
     others = sorted(path.parent.name for path in folder.parent.glob(f"step_*/{MANIFEST}"))
     earlier = [name for name in others if name < folder.name]
     if earlier:
-        return f"Remove the folder {folder} to use the checkpoint before it, {earlier[-1]}."
+        return f"Use the checkpoint before it instead: {folder.parent / earlier[-1]}."
     return "The run has no earlier checkpoint, so it must be trained again."
 
 

@@ -64,6 +64,8 @@ def _locked_file(folder: Path) -> int:
     file = folder / LOCK
     while True:
         try:
+            if os.path.lexists(folder) and not folder.is_dir():
+                raise UserError(f"{folder} is not a folder. Name another one for the run.")
             folder.mkdir(parents=True, exist_ok=True)
             handle = os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         except OSError as error:
@@ -82,8 +84,9 @@ def _locked_file(folder: Path) -> int:
                 break
         os.close(handle)
     me = {"process": os.getpid(), "host": platform.node(), "since": _now()}
-    os.ftruncate(handle, 0)
-    os.write(handle, json.dumps(me).encode("utf-8"))
+    with contextlib.suppress(OSError):  # the lock holds without words too
+        os.ftruncate(handle, 0)
+        os.write(handle, json.dumps(me).encode("utf-8"))
     return handle
 
 

@@ -409,7 +409,7 @@ def test_a_damaged_newest_checkpoint_names_the_way_to_the_one_before(run, tmp_pa
     (newest / MODEL).write_bytes(b"")
     assert main(["evaluate", "--run", str(copy)]) == 1
     err = capsys.readouterr().err
-    assert f"Remove the folder {newest} to use the checkpoint before it, {older.name}" in err
+    assert f"Use the checkpoint before it instead: {older}." in err
     shutil.rmtree(newest)
     assert main(["evaluate", "--run", str(copy)]) == 0
     assert main(["train", "--resume", str(copy)]) == 0
