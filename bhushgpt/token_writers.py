@@ -49,7 +49,7 @@ class TokenWriter:
         self.count = 0
         """Ids written so far."""
         self._hash = hashlib.sha256()
-        self._partial = self.path.with_name(f".{self.path.name}.part")
+        self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
 
     @property
     def sha256(self) -> str:
@@ -58,7 +58,6 @@ class TokenWriter:
 
     def __enter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        # A file of this name that a killed run left is written over.
         self._file = self._partial.open("wb", buffering=BUFFER)
         self._file.write(bytes(HEADER.size))
         return self
