@@ -17,6 +17,23 @@ _BYTE_LEVEL = {
     "trim_offsets": True,
     "use_regex": True,
 }
+_SPECIAL = {
+    "single_word": False,
+    "lstrip": False,
+    "rstrip": False,
+    "normalized": False,
+    "special": True,
+}
+_MODEL = {
+    "type": "BPE",
+    "dropout": None,
+    "unk_token": None,
+    "continuing_subword_prefix": None,
+    "end_of_word_suffix": None,
+    "fuse_unk": False,
+    "byte_fallback": False,
+    "ignore_merges": False,
+}
 
 
 def tokenizers_description(
@@ -46,38 +63,17 @@ def tokenizers_description(
             f"The special tokens {both} have the names of ordinary tokens, and tokenizer.json "
             "cannot hold both. Choose names that no text contains, such as <|endoftext|>."
         )
-    added = [
-        {
-            "id": number,
-            "content": name,
-            "single_word": False,
-            "lstrip": False,
-            "rstrip": False,
-            "normalized": False,
-            "special": True,
-        }
-        for name, number in special_ids.items()
-    ]
-    model = {
-        "type": "BPE",
-        "dropout": None,
-        "unk_token": None,
-        "continuing_subword_prefix": None,
-        "end_of_word_suffix": None,
-        "fuse_unk": False,
-        "byte_fallback": False,
-        "ignore_merges": False,
-        "vocab": vocabulary,
-        "merges": [(names[left], names[right]) for left, right in merges],
-    }
+    pairs = [(names[left], names[right]) for left, right in merges]
     return {
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": added,
+        "added_tokens": [
+            _SPECIAL | {"id": number, "content": name} for name, number in special_ids.items()
+        ],
         "normalizer": None,
         "pre_tokenizer": _BYTE_LEVEL,
         "post_processor": _BYTE_LEVEL | {"trim_offsets": False},
         "decoder": _BYTE_LEVEL,
-        "model": model,
+        "model": _MODEL | {"vocab": vocabulary, "merges": pairs},
     }

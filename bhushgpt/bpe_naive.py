@@ -81,7 +81,10 @@ def learn_merges_naively(texts: Iterable[str], n_merges: int) -> list[Merge]:
 
     Lesson: notebook 12.
     """
-    words = [byte_ids(piece) for text in texts for piece in pieces(text)]
+    words: list[list[int]] = []
+    for text in texts:
+        utf8(text)  # names the place in the text, not in a piece
+        words += [byte_ids(piece) for piece in pieces(text)]
     merges: list[Merge] = []
     while len(merges) < n_merges and (counts := count_pairs(words)):
         best = min(counts, key=lambda pair: (-counts[pair], pair))

@@ -62,8 +62,9 @@ def count_pieces(texts: Iterable[str]) -> Counter[bytes]:
         raise UserError("texts is one string; give a list of texts, such as [text].")
     counts: Counter[str] = Counter()
     for text in texts:
+        utf8(text)  # names the place in the text, not in a piece
         counts.update(_PIECE.findall(text))
-    return Counter({utf8(piece): count for piece, count in counts.items()})
+    return Counter({piece.encode(): count for piece, count in counts.items()})
 
 
 def utf8(text: str) -> bytes:

@@ -36,10 +36,12 @@ INPUTS = ("requirements.txt", "pyproject.toml", "tools/install.py")
 
 GET_BOOK = """
 import sys
+from bhushgpt.bpe_gpt2 import gpt2_merges
 from bhushgpt.corpus import load_text
 from bhushgpt.errors import UserError
 try:
     load_text("sherlock")
+    gpt2_merges()
 except UserError as error:
     sys.exit(str(error))
 """
@@ -281,19 +283,19 @@ def prepare_jupyter(python: Path) -> None:
 
 
 def get_book(python: Path) -> None:
-    """Bring the default book into the cache.
+    """Bring the default book and GPT-2's vocabulary into the cache: no lesson needs more.
 
     Raises:
         SetupFailed: With the sentence of the package if it could not be had.
     """
-    print("Getting the default book.")
+    print("Getting the default book and GPT-2's vocabulary.")
     command = [python, "-c", GET_BOOK]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         said = done.stderr.strip()
         if "Traceback (most recent call last)" in said:
             said = said.splitlines()[-1]
-        raise SetupFailed(f"Everything is installed, but the default book is missing. {said}")
+        raise SetupFailed(f"Everything is installed, but a file is missing. {said}")
 
 
 def set_up() -> None:
