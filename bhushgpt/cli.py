@@ -1,4 +1,4 @@
-"""The command line: `python -m bhushgpt train|complete|evaluate|corpora|info|demo`.
+"""The command line: `python -m bhushgpt train|complete|evaluate|export|prepare|corpora|info|demo`.
 
 Each command is a frozen dataclass: its fields are the flags, the text under a field is its help,
 and `run` calls the same functions that the notebooks call.
@@ -19,15 +19,19 @@ import tyro
 from tyro.conf import subcommand
 
 from bhushgpt.errors import UserError
+from bhushgpt.export_commands import Export
 from bhushgpt.folders import runs_folder
 from bhushgpt.information_commands import Corpora, Info
 from bhushgpt.model_commands import Complete, Evaluate
+from bhushgpt.preparation_commands import Prepare
 from bhushgpt.training_commands import Demo, Train
 
 Command = (
     Annotated[Train, subcommand("train")]
     | Annotated[Complete, subcommand("complete")]
     | Annotated[Evaluate, subcommand("evaluate")]
+    | Annotated[Export, subcommand("export")]
+    | Annotated[Prepare, subcommand("prepare")]
     | Annotated[Corpora, subcommand("corpora")]
     | Annotated[Info, subcommand("info")]
     | Annotated[Demo, subcommand("demo")]

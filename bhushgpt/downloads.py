@@ -16,6 +16,7 @@ import requests
 
 from bhushgpt.errors import UserError
 from bhushgpt.files import sha256, write_atomically
+from bhushgpt.web_answers import is_web_page, web_reason
 
 PIP_SECONDS = 300
 URL_SECONDS = 30
@@ -144,9 +145,9 @@ def fetch_url(url: str, expected: str | None = None, *, seconds: float = URL_SEC
                 downloader=downloader,  # type: ignore
             )
         except requests.RequestException as error:
-            raise DownloadError(_web_reason(error)) from None
+            raise DownloadError(web_reason(error)) from None
         data = Path(name).read_bytes()
-    if data[:500].lstrip(b"\xef\xbb\xbf \r\n\t").lower().startswith((b"<!doctype html", b"<html")):
+    if is_web_page(data):
         raise DownloadError("a web page came instead of the file (a log-in or a block page?)")
     return data if expected is None else check_sha256(data, expected, "what came")
 
@@ -175,16 +176,3 @@ def _pip_reason(output: str) -> str:
             return reason
     errors = [line for line in output.splitlines() if line.startswith("ERROR:")]
     return f"pip said {errors[-1] if errors else 'nothing'}"
-
-
-def _web_reason(error: requests.RequestException) -> str:
-    if error.response is not None:
-        return f"the server answered {error.response.status_code} {error.response.reason}"
-    reasons = (
-        (requests.exceptions.SSLError, "the certificate was not accepted (a proxy in between?)"),
-        (requests.exceptions.Timeout, "no answer in time"),
-        (requests.exceptions.ConnectionError, "the server could not be reached"),
-        (requests.exceptions.ChunkedEncodingError, "the transfer broke off in the middle"),
-    )
-    found = [reason for kind, reason in reasons if isinstance(error, kind)]
-    return found[0] if found else f"the download failed ({type(error).__name__})"
