@@ -33,7 +33,7 @@ from bhushgpt.optimizer_states import optimizer_parts
 from bhushgpt.presets import RunConfig
 from bhushgpt.random_states import RandomState
 from bhushgpt.run_settings import config_to_dict
-from bhushgpt.state_files import read_state
+from bhushgpt.state_files import StateReader, read_state
 from bhushgpt.state_tensors import weights_once
 from bhushgpt.tokenizers import Tokenizer
 from bhushgpt.training import TrainState
@@ -126,6 +126,7 @@ def load_checkpoint(
     *,
     asked: Any = None,
     asked_tokenizer: Tokenizer | None = None,
+    read: StateReader = read_state,
 ) -> Checkpoint:
     """Return the state, settings and tokenizer of a checkpoint, its files verified first.
 
@@ -134,6 +135,7 @@ def load_checkpoint(
         device: Where the model is wanted.
         asked: Model settings that it must have, such as a `GPTConfig`.
         asked_tokenizer: The tokenizer that it must have been trained with.
+        read: Reads the tensors, given the verified folder (notebook 14 has another way).
 
     Raises:
         UserError: If the folder holds no checkpoint, a file is missing, damaged or foreign, or the
@@ -150,7 +152,7 @@ def load_checkpoint(
     try:
         settings = Settings.read(folder, version)
         refuse_other_model(settings.config.model, asked, settings.tokenizer, asked_tokenizer)
-        state = read_state(folder, settings, torch.device(device))
+        state = read(folder, settings, torch.device(device))
         random = read_random(folder, version)
     except UserError:
         raise

@@ -60,7 +60,8 @@ def optimizer_dict(tensors: dict[str, Tensor], groups: list[dict[str, Any]]) -> 
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         number, name = key.split(".")
-        state.setdefault(int(number), {})[name] = tensor
+        # Written by several processes it has a dimension (notebook 14).
+        state.setdefault(int(number), {})[name] = tensor.reshape(()) if name == "step" else tensor
     return {"state": state, "param_groups": groups}
 
 

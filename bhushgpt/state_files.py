@@ -4,6 +4,7 @@ Lesson: notebook 10.
 """
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -16,6 +17,9 @@ from bhushgpt.presets import RunConfig, build_model
 from bhushgpt.state_tensors import misfits, plain_names, tied_names
 from bhushgpt.tensor_files import load_tensors, read_header
 from bhushgpt.training import TrainState
+
+# Returns the training state of a verified folder, on a device.
+StateReader = Callable[[Path, Settings, torch.device], TrainState]
 
 
 def read_state(folder: Path, settings: Settings, device: torch.device) -> TrainState:
@@ -33,7 +37,7 @@ def read_state(folder: Path, settings: Settings, device: torch.device) -> TrainS
     Lesson: notebook 10.
     """
     config = settings.config
-    _check_headers(folder, config)
+    check_headers(folder, config)
     # As little as using it takes: a run from a larger machine may be completed on a smaller one.
     one_row = dataclasses.replace(config.training, batch_size=1, accumulation_steps=1)
     check_memory(dataclasses.replace(config, training=one_row), device)
@@ -50,8 +54,14 @@ def read_state(folder: Path, settings: Settings, device: torch.device) -> TrainS
     return state
 
 
-def _check_headers(folder: Path, config: RunConfig) -> None:
-    """Compare what the files say they hold with the model of the settings, allocating nothing."""
+def check_headers(folder: Path, config: RunConfig) -> None:
+    """Compare what the files say they hold with the model of the settings, allocating nothing.
+
+    Raises:
+        UserError: If something does not fit; the message lists it.
+
+    Lesson: notebook 10.
+    """
     found = plain_names(read_header(folder / MODEL))
     count = sum(facts.count for facts in found.values())
     if count != parameter_count(config) or len(found) < getattr(config.model, "n_layer", 1):
