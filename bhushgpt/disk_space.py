@@ -6,10 +6,12 @@ Lesson: notebook 10.
 import errno
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bhushgpt.errors import UserError
-from bhushgpt.forecast import parameter_count
-from bhushgpt.presets import RunConfig
+
+if TYPE_CHECKING:  # both load torch, which asking for room must not
+    from bhushgpt.presets import RunConfig
 
 
 class NoRoom(UserError):
@@ -54,7 +56,7 @@ def check_room(folder: Path, needed: int, what: str = "This") -> None:
         )
 
 
-def expected_bytes(config: RunConfig) -> int:
+def expected_bytes(config: "RunConfig") -> int:
     """Return about how many bytes one checkpoint of a run will take, before anything is built.
 
     Lesson: notebook 10.
@@ -64,10 +66,12 @@ def expected_bytes(config: RunConfig) -> int:
     True
     """
     # Weights and AdamW's two means, in float32.
+    from bhushgpt.forecast import parameter_count
+
     return 3 * 4 * parameter_count(config) + other_bytes(config)
 
 
-def other_bytes(config: RunConfig) -> int:
+def other_bytes(config: "RunConfig") -> int:
     """Return about how many bytes of a checkpoint are not tensors: most are the tokenizer's.
 
     Lesson: notebook 10.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from bhushgpt.disk_space import check_room
 from bhushgpt.document_encoding import check_share
 from bhushgpt.errors import UserError
 from bhushgpt.files import sha256, write_atomically
@@ -148,8 +149,6 @@ def check_disk(plan: Plan, folder: Path, done: set[int]) -> None:
 
     Lesson: notebook 13.
     """
-    from bhushgpt.disk_space import check_room  # here, since it loads torch: workers need it not
-
     check_room(folder, plan.bytes_needed(done) + 16 * MIB, f"Preparing {plan.title}")
 
 

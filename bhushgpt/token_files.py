@@ -26,6 +26,7 @@ VERSION = 1
 # magic, version, bytes of an id, size of the vocabulary, number of ids, sha256 of the tokenizer
 HEADER = struct.Struct("<8sIIQQ32s")
 BUFFER = 1 << 20
+RELEASED = 1 << 25  # ids that are read before the memory of their pages is given back
 
 
 def token_type(vocab_size: int) -> np.dtype[Any]:
@@ -157,6 +158,7 @@ class TokenFile(Sequence[int]):
     def fingerprint(self) -> str:
         """Return the sha256 of the ids, without the header; it reads the whole file."""
         found = hashlib.sha256()
-        for start in range(0, self._count, BUFFER):
-            found.update(self._tokens[start : start + BUFFER].data)
+        for start in range(0, self._count, RELEASED):
+            found.update(self._tokens[start : start + RELEASED].data)
+            self.release()
         return found.hexdigest()

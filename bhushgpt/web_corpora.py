@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bhushgpt.corpus import load_text
+from bhushgpt.disk_space import check_room
 from bhushgpt.downloads import DownloadError
 from bhushgpt.errors import UserError, nearest
 from bhushgpt.folders import cache_folder
@@ -78,8 +79,6 @@ def openwebtext(shards: int | None = None) -> Iterator[str | Source]:
 
 
 def _fetch(file: HubFile, path: Path) -> Iterator[str]:
-    from bhushgpt.disk_space import check_room  # here, since it loads torch
-
     if not path.exists():
         check_room(path.parent, file.size, f"The archive {path.name}")
     try:
