@@ -147,6 +147,8 @@ def _inner_archives(file: Path, name: str, finds: Finds, limits: Limits) -> list
     with file.open("rb") as stream:
         try:
             for entry in plain_files(_SeekingReader(stream, limits, size), skipped):
+                if entry.start + entry.size > size:
+                    continue  # cut off: the reader says so next
                 if entry.name.lower().endswith(".txt"):
                     pages += 1
                 elif kind_of(entry.name) == "tar":
