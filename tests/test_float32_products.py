@@ -1,0 +1,94 @@
+"""oneDNN is let in only where it is exact and quicker, and the setting is put back otherwise."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from bhushgpt import float32_products
+from bhushgpt.float32_products import fast_float32_products, float32_products_as_shipped
+
+
+@pytest.fixture(autouse=True)
+def _settings_come_back():
+    settings = float32_products._settings()
+    before = settings and settings.fp32_precision
+    yield
+    if settings is not None:
+        settings.fp32_precision = before
+
+
+def matrices():
+    return torch.randn(300, 500), torch.randn(500, 200)
+
+
+def test_products_stay_float32_whatever_was_decided():
+    left, right = matrices()
+    true = left.double() @ right.double()
+    usual = (left @ right - true).abs().max()
+    fast_float32_products()
+    assert (left @ right - true).abs().max() <= 4 * usual
+
+
+def test_operands_rounded_to_bfloat16_are_noticed(monkeypatch):
+    """The planted mistake: a processor that uses the permission."""
+    settings = SimpleNamespace(fp32_precision="none")
+
+    original = torch.Tensor.__matmul__
+
+    def rounding(left, right):
+        if settings.fp32_precision == "bf16" and left.dtype == torch.float32:
+            return original(left.bfloat16().float(), right.bfloat16().float())
+        return original(left, right)
+
+    monkeypatch.setattr(torch.Tensor, "__matmul__", rounding)
+    monkeypatch.setattr(float32_products, "_settings", lambda: settings)
+    monkeypatch.setattr(float32_products, "_gain", lambda *args: 2.0)
+    assert fast_float32_products() is False
+    assert settings.fp32_precision == "none"
+
+
+@pytest.mark.parametrize(("gain", "on"), [(1.1, False), (1.3, True)])
+def test_a_small_gain_is_not_taken(monkeypatch, gain, on):
+    settings = SimpleNamespace(fp32_precision="none")
+    monkeypatch.setattr(float32_products, "_settings", lambda: settings)
+    monkeypatch.setattr(float32_products, "_gain", lambda *args: gain)
+    assert fast_float32_products() is on
+    assert settings.fp32_precision == ("bf16" if on else "none")
+
+
+def test_a_second_call_measures_nothing(monkeypatch):
+    settings = SimpleNamespace(fp32_precision="bf16")
+    monkeypatch.setattr(float32_products, "_settings", lambda: settings)
+    monkeypatch.setattr(float32_products, "_gain", lambda *args: pytest.fail("measured again"))
+    assert fast_float32_products() is True
+
+
+def test_a_torch_without_the_setting_and_a_gpu_are_left_alone(monkeypatch):
+    assert fast_float32_products("meta") is False
+    monkeypatch.setattr(float32_products, "_settings", lambda: None)
+    assert fast_float32_products() is False
+    with float32_products_as_shipped():
+        pass
+
+
+def test_as_shipped_inside_and_as_before_outside():
+    settings = float32_products._settings()
+    if settings is None:
+        pytest.skip("this torch has no oneDNN")
+    settings.fp32_precision = "bf16"
+    with float32_products_as_shipped():
+        assert settings.fp32_precision == "none"
+    assert settings.fp32_precision == "bf16"
+
+
+def test_measuring_leaves_random_numbers_and_setting_alone():
+    state = torch.get_rng_state()
+    settings = float32_products._settings()
+    if settings is None:
+        pytest.skip("this torch has no oneDNN")
+    before = settings.fp32_precision
+    assert float32_products._gain(settings, before) > 0
+    assert float32_products._is_exact(settings, before) in (True, False)
+    assert settings.fp32_precision == before
+    assert torch.equal(state, torch.get_rng_state())
