@@ -1,4 +1,4 @@
-"""The command line: `python -m bhushgpt train|complete|evaluate|export|prepare|corpora|info|demo`.
+"""The command line: `python -m bhushgpt train|complete|evaluate|...`, listed in `_command`.
 
 Each command is a frozen dataclass: its fields are the flags, the text under a field is its help,
 and `run` calls the same functions that the notebooks call.
@@ -12,36 +12,21 @@ import sys
 import tempfile
 import traceback
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import torch
 import tyro
 from tyro.conf import subcommand
 
 from bhushgpt.errors import UserError
-from bhushgpt.export_commands import Export
 from bhushgpt.folders import runs_folder
-from bhushgpt.information_commands import Corpora, Info
-from bhushgpt.model_commands import Complete, Evaluate
 from bhushgpt.preparation_commands import Prepare
-from bhushgpt.training_commands import Demo, Train
-
-Command = (
-    Annotated[Train, subcommand("train")]
-    | Annotated[Complete, subcommand("complete")]
-    | Annotated[Evaluate, subcommand("evaluate")]
-    | Annotated[Export, subcommand("export")]
-    | Annotated[Prepare, subcommand("prepare")]
-    | Annotated[Corpora, subcommand("corpora")]
-    | Annotated[Info, subcommand("info")]
-    | Annotated[Demo, subcommand("demo")]
-)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return the exit status.
 
-    0 done, 1 cannot be done, 2 wrong flags, 70 a mistake of our own, 130 stopped by Ctrl-C.
+    0 done, 1 cannot be done, 2 wrong flags, 70 a mistake of our own, 130 stopped by Ctrl-C,
+    143 by SIGTERM.
     Nothing ends in a traceback: what a person can mend is said in a sentence, and a mistake of
     our own goes to a file that the bug report asks for.
 
@@ -57,13 +42,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> int:
     try:
-        command = tyro.cli(Command, prog="python -m bhushgpt", args=arguments)  # type: ignore[arg-type]
+        command = _command(arguments)
         return command.run()
     except BrokenPipeError:
         raise
     except KeyboardInterrupt as error:
         _say("Stopped.", error, start="\n")
-        return 130
+        return getattr(error, "status", 130)  # 143 after SIGTERM
     except Exception as error:
         sentence = _sentence(error)
         _say(f"bhushgpt: {sentence or _own_mistake(error, arguments)}", error)
@@ -72,13 +57,38 @@ def _run(arguments: list[str]) -> int:
         sys.stdout.flush()
 
 
+def _command(arguments: list[str]) -> Any:
+    """Return the command that was typed, with its flags."""
+    if arguments[:1] == ["prepare"]:
+        # It needs no torch: a start in an instant, and 300 MB of memory left to the work.
+        return tyro.cli(Prepare, prog="python -m bhushgpt prepare", args=arguments[1:])
+    from bhushgpt.doctor_commands import Doctor
+    from bhushgpt.export_commands import Export
+    from bhushgpt.information_commands import Corpora, Info
+    from bhushgpt.model_commands import Complete, Evaluate
+    from bhushgpt.training_commands import Demo, Train
+
+    commands = (
+        Annotated[Train, subcommand("train")]
+        | Annotated[Complete, subcommand("complete")]
+        | Annotated[Evaluate, subcommand("evaluate")]
+        | Annotated[Export, subcommand("export")]
+        | Annotated[Prepare, subcommand("prepare")]
+        | Annotated[Corpora, subcommand("corpora")]
+        | Annotated[Info, subcommand("info")]
+        | Annotated[Doctor, subcommand("doctor")]
+        | Annotated[Demo, subcommand("demo")]
+    )
+    return tyro.cli(commands, prog="python -m bhushgpt", args=arguments)  # type: ignore[arg-type]
+
+
 def _sentence(error: Exception) -> str | None:
     """Return what to tell a person who can mend it, or None if it is a mistake of our own."""
     if isinstance(error, UserError):
         return str(error)
-    # On the CPU, full memory is a plain RuntimeError with the allocator's name in it.
-    full = (torch.OutOfMemoryError, MemoryError)
-    if isinstance(error, full) or "DefaultCPUAllocator" in str(error):
+    from bhushgpt.full_memory import is_memory_error  # loads torch
+
+    if is_memory_error(error):
         return "The memory is full. Take a smaller preset, or close other programs."
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "The disk is full. Make room, then try again."
@@ -101,7 +111,10 @@ def _own_mistake(error: Exception, arguments: list[str]) -> str:
             file.write_text(details, encoding="utf-8", errors="backslashreplace")
         except (OSError, UserError):
             continue
-        return f"{what} The details are in {file}; please send that file with a bug report."
+        return (
+            f"{what} The details are in {file}; please send that file with a bug report, and what "
+            "`python -m bhushgpt doctor` prints."
+        )
     return f"{what} Please report it."
 
 
