@@ -8,8 +8,10 @@ from pathlib import Path
 import torch
 
 from bhushgpt.completion import complete_text
+from bhushgpt.distributed import World
 from bhushgpt.errors import UserError
 from bhushgpt.generation import Sampling
+from bhushgpt.interruption import Interruption
 from bhushgpt.results import completion_command, describe, results, saved_whatever_happens
 from bhushgpt.runs import RECORD
 from bhushgpt.session import Session
@@ -41,27 +43,30 @@ def make_room(folder: Path) -> Path | None:
         ) from error
 
 
-def run_demo(device: torch.device, folder: Path, *, steps: int | None = None) -> None:
+def run_demo(
+    device: torch.device, folder: Path, interruption: Interruption, *, steps: int | None = None
+) -> None:
     """Train GPT-v1 on the default book, print the ladder and three completions, save all.
 
     Args:
         device: Where to train.
         folder: Where everything goes; an earlier demo there is moved aside.
+        interruption: Entered already.
         steps: Fewer steps than the preset's, for tests.
 
     Raises:
         UserError: If the book cannot be had or the folder not be used.
-        KeyboardInterrupt: After Ctrl-C, when the step is finished and saved.
+        Stopped: After Ctrl-C, when the step is finished and saved.
 
     Lesson: notebook 16.
     """
     if aside := make_room(folder):
         print(f"The earlier demo is kept in {aside}.\n")
-    session = start_session(PRESET, BOOK, device, folder, steps=steps)
+    session = start_session(PRESET, BOOK, World(device=device), folder, steps=steps)
     with saved_whatever_happens(folder):
         print(describe(session), "\n", sep="", flush=True)
-        if not session.train():
-            raise KeyboardInterrupt
+        session.train(interruption)
+        interruption.check()
         print(f"\n{results(session)}")
         for prompt in PROMPTS:
             _complete(session, prompt)

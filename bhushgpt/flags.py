@@ -81,6 +81,22 @@ def corpus(text: str) -> str:
     return str(folder(text)) if text.startswith("~") else text
 
 
+def switch(words: list[str]) -> bool:
+    """Return whether a switch is on: the flag alone, or with the word on or off.
+
+    Raises:
+        UserError: If it is another word.
+
+    Lesson: notebook 16.
+
+    >>> switch([]), switch(["off"])
+    (True, False)
+    """
+    if len(words) > 1 or (words and words[0] not in ("on", "off")):
+        raise UserError(f"{' '.join(words)!r} is neither on nor off. The flag alone means on.")
+    return words != ["off"]
+
+
 def _kind(metavar: str, read: Callable[[str], Any]) -> PrimitiveConstructorSpec[Any]:
     """Tell tyro how to read one word; left alone it speaks of types that a learner never met."""
     return PrimitiveConstructorSpec(
@@ -93,4 +109,12 @@ def _kind(metavar: str, read: Callable[[str], Any]) -> PrimitiveConstructorSpec[
 
 
 WHOLE, DECIMAL = _kind("N", whole_number), _kind("X", decimal)
-FOLDER, CORPUS = _kind("DIR", folder), _kind("NAME|FILE", corpus)
+FOLDER, CORPUS = _kind("DIR", folder), _kind("NAME|FILE|DIR", corpus)
+RESUME = _kind("auto|DIR", lambda text: text if text == "auto" else str(folder(text)))
+SWITCH: PrimitiveConstructorSpec[Any] = PrimitiveConstructorSpec(
+    nargs="*",
+    metavar="[on|off]",
+    instance_from_str=switch,
+    is_instance=lambda value: True,
+    str_from_instance=lambda value: ["on" if value else "off"],
+)

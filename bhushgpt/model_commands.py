@@ -103,7 +103,7 @@ class Evaluate:
         if self.as_json:
             print(json.dumps(measured))
             return 0
-        print(f"{session.text.corpus.title}, the held-out last tenth:")
+        print(f"{session.text.title}, {session.text.held_out_is}:")
         for name, value in measured.items():
             number = f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
             print(f"  {name.replace('_', ' '):<16}{number:>10}")

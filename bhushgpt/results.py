@@ -4,16 +4,20 @@ Lesson: notebook 16.
 """
 
 import json
+import math
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from bhushgpt.checkpoints import checkpoints
+from bhushgpt.evaluation import Evaluation
 from bhushgpt.files import write_atomically
-from bhushgpt.forecast import forecast
-from bhushgpt.ladder import Floors, count_floors, ladder_table
+from bhushgpt.forecast import forecast, training_memory
+from bhushgpt.full_memory import memory_explained
+from bhushgpt.ladder import Floors, ladder_table
 from bhushgpt.session import Session
+from bhushgpt.texts import Text
 
 LADDER, CURVE = "ladder.json", "curve.png"
 
@@ -23,19 +27,36 @@ def describe(session: Session) -> str:
 
     Lesson: notebook 16.
     """
-    corpus, config = session.text.corpus, session.config
-    expected = forecast(config, session.model, session.batches, session.device)
-    author = "" if corpus.author == "unknown" else f", {corpus.author}"
+    text, config, options = session.text, session.config, session.options
+    last_tenth = "; the last tenth is held out" if text.unit == "character" else ""
+    how = [f"{session.world.device.type}, {options.precision}"]
+    if options.compile == "on":
+        how.append("compiled, which takes the first step up to a minute")
+    if session.world.size > 1:
+        how.append(f"{session.world.size} processes ({options.strategy})")
     lines = [
-        f"text    {corpus.title}{author}: {len(corpus.text):,} characters, "
-        f"{session.text.tokenizer.vocab_size:,} different; the last tenth is held out",
-        f"model   {config.preset}: {expected}",
+        f"text    {text.title}: {text.size}{last_tenth}",
+        *([f"        {text.notice}"] if text.notice else []),
+        f"model   {config.preset}: {_expectation(session)}",
+        f"device  {', '.join(how)}",
+        *(f"note    {notice}" for notice in session.notices),
     ]
-    if corpus.notice:
-        lines.insert(1, f"        {corpus.notice}")
     if session.state.step:
         lines.append(f"start   after step {session.state.step} of {config.training.steps}")
     return "\n".join(lines)
+
+
+def _expectation(session: Session) -> str:
+    """Return parameters, memory and time; the time from a trial, where one process can make it."""
+    config, world = session.config, session.world
+    if world.size > 1:
+        memory = training_memory(config) / 2**20
+        return (
+            f"{session.model.parameter_count():,} parameters, at most {memory:,.0f} MiB a process "
+            "on top of Python and torch"
+        )
+    with memory_explained(config, world.device):
+        return str(forecast(config, session.model, session.batches, world.device))
 
 
 def results(session: Session) -> str:
@@ -44,7 +65,7 @@ def results(session: Session) -> str:
     Lesson: notebook 16.
     """
     text = session.text
-    floors = count_floors(text.train, text.held_out, text.tokenizer.vocab_size)
+    floors = text.floors()
     result = session.evaluate()
     rungs = floors.rungs()
     # The trained table of the preset `bigram` must not take the place of the counted one.
@@ -53,10 +74,23 @@ def results(session: Session) -> str:
     write_atomically(session.run.path / LADDER, (json.dumps(rungs, indent=2) + "\n").encode())
     save_curve(session, floors)
     session.record(result, rungs, floors.best_order)
+    # All rungs predict the same tokens, so nats and bits per byte differ by one factor.
+    bits = ladder_table(rungs, f"bits per {text.unit}")
+    counted = len(text.counted)
+    part = "" if counted == len(text.train) else f", counted on the first {counted:,} tokens"
     return (
-        f"{glances_table(session)}Held-out loss on the same {result.tokens:,} characters "
-        f"(n-gram: the best of 3 to 7 is {floors.best_order}):\n\n{ladder_table(rungs)}"
+        f"{glances_table(session)}Loss on {text.held_out_is}, the same {result.tokens:,} "
+        f"{text.unit}s for all (n-gram: the best of 3 to 7 is {floors.best_order}{part}):\n\n"
+        f"{bits}{_bits_per_byte(text, result)}"
     )
+
+
+def _bits_per_byte(text: Text, result: Evaluation) -> str:
+    """Return the line that makes tokens of several characters comparable with other models."""
+    if text.unit == "character":
+        return ""
+    factor = result.tokens / text.held_out_bytes / math.log(2)
+    return f"\n\n1 nat per token is {factor:.4f} bits per byte of this text"
 
 
 def glances_table(session: Session) -> str:
@@ -86,7 +120,7 @@ def save_curve(session: Session, floors: Floors) -> Path:
         [(line["step"], line["loss"]) for line in history],
         [(line["step"], line["held_out"]) for line in history if "held_out" in line],
         floors.rungs(),
-        title=f"{session.config.preset} on {session.text.corpus.title}",
+        title=f"{session.config.preset} on {session.text.title}",
     )
     file = session.run.path / CURVE
     write_atomically(file, png_bytes(figure))
@@ -98,8 +132,7 @@ def completion_command(session: Session) -> str:
 
     Lesson: notebook 16.
     """
-    text = session.text.corpus.text
-    prompt = "The " if set("The ") <= set(text) else text.split(maxsplit=1)[0][:20]
+    prompt = session.text.prompt
     folder = shlex.quote(str(session.run.path))
     return f"  python -m bhushgpt complete --run {folder} --prompt {shlex.quote(prompt)}"
 

@@ -1,73 +1,143 @@
-"""Sessions from names: a fresh run in a new folder, or an earlier one at its checkpoint.
+"""Sessions from names: a fresh run in a new folder, or an earlier one at a checkpoint.
 
 Lesson: notebook 16.
 """
 
-from importlib import metadata
+import dataclasses
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from bhushgpt.checkpoints import config_to_dict, load_checkpoint
-from bhushgpt.corpus import Corpus, load_text
-from bhushgpt.devices import machine_card
-from bhushgpt.errors import UserError
+from bhushgpt.acceleration import Acceleration, pick_acceleration
+from bhushgpt.checkpoints import expected_bytes, load_checkpoint
+from bhushgpt.disk_space import check_room
+from bhushgpt.distributed import World
 from bhushgpt.forecast import check_memory
-from bhushgpt.manifests import MANIFEST
+from bhushgpt.full_memory import memory_explained
+from bhushgpt.parallel import wrap
 from bhushgpt.presets import RunConfig, build_model, preset
-from bhushgpt.registry import corpora
+from bhushgpt.run_options import RunOptions, stored_options
+from bhushgpt.run_records import first_record, machine_facts, run_of, text_of
 from bhushgpt.runs import RECORD, RunFolder
 from bhushgpt.session import Session
-from bhushgpt.texts import tokenize
-from bhushgpt.tokenizers import CharTokenizer
-from bhushgpt.training import TrainState
+from bhushgpt.texts import Text, open_text
+from bhushgpt.training import LossFunction, TrainState
 
 
 def start_session(
     preset_name: str,
     corpus_name: str,
-    device: torch.device,
+    world: World,
     out: Path,
     *,
     steps: int | None = None,
+    accumulation: int | None = None,
+    options: RunOptions | None = None,
 ) -> Session:
     """Return a fresh run in the folder `out`.
 
     Args:
         preset_name: See `presets`.
-        corpus_name: A registered corpus or a text file.
-        device: Where to train.
+        corpus_name: A registered corpus, a text file, or a folder of prepared tokens.
+        world: Where to train, and with whom.
         out: The run's folder; it must not hold a run.
         steps: Instead of the preset's.
+        accumulation: Parts that a batch is computed in, instead of the preset's.
+        options: How it is computed and saved.
 
     Raises:
         UserError: For anything that cannot be used; nothing is written then.
 
     Lesson: notebook 16.
     """
-    preset(preset_name, vocab_size=2, steps=steps)  # a wrong name or number shows before the work
-    corpus = load_text(corpus_name)
-    tokenizer = CharTokenizer.from_text(corpus.text)
-    config = preset(preset_name, tokenizer.vocab_size, steps=steps)
-    text = tokenize(corpus, tokenizer, config.held_out, config.model.context_length)
-    check_memory(config, device)
-    state = TrainState.fresh(build_model(config, device), config.training)
-    record = _record(config, corpus, corpus_name, device)
-    session = Session(RunFolder.create(out, record), config, text, state, device)
+    # A wrong name or number shows before the work.
+    draft = _config(preset_name, 2, steps, accumulation)
+    text = open_text(
+        corpus_name, held_out=draft.held_out, context_length=draft.model.context_length
+    )
+    config = _config(preset_name, text.tokenizer.vocab_size, steps, accumulation)
+    check_memory(config, world.device)
+    options, acceleration, notices = accelerated(options or RunOptions(), config, world)
+    state, loss = _built(config, acceleration, options, world)
+    run = _new_folder(out, config, text, corpus_name, options, world)
+    session = Session(run, config, text, state, world, options, loss, [*notices])
     try:
         session.save()  # from its first moment on a run can be gone on with
     except BaseException:
-        (out / RECORD).unlink(missing_ok=True)
+        if world.is_main:
+            (out / RECORD).unlink(missing_ok=True)
         raise
     return session
 
 
+def _config(name: str, vocab_size: int, steps: int | None, accumulation: int | None) -> RunConfig:
+    return with_accumulation(preset(name, vocab_size, steps=steps), accumulation)
+
+
+def with_accumulation(config: RunConfig, accumulation: int | None) -> RunConfig:
+    """Return the settings with batches computed in so many parts; None leaves them.
+
+    Lesson: notebook 16.
+    """
+    if accumulation is None:
+        return config
+    training = dataclasses.replace(config.training, accumulation_steps=accumulation)
+    return dataclasses.replace(config, training=training)
+
+
+def accelerated(
+    options: RunOptions, config: RunConfig, world: World
+) -> tuple[RunOptions, Acceleration, list[str]]:
+    """Return the options with nothing left open, what they mean, and what cannot be had.
+
+    Lesson: notebook 16.
+    """
+    acceleration, notices = pick_acceleration(
+        world.device, config, options.precision, options.compile
+    )
+    settled = dataclasses.replace(
+        options,
+        precision=acceleration.precision,
+        compile="on" if acceleration.compile else "off",
+    )
+    return settled, acceleration, notices
+
+
+def _built(
+    config: RunConfig, acceleration: Acceleration, options: RunOptions, world: World
+) -> tuple[TrainState, LossFunction]:
+    with memory_explained(config, world.device):
+        model = build_model(config, world.device)
+        parts = config.training.accumulation_steps
+        loss = wrap(model, acceleration, world, options.strategy, accumulation_steps=parts)
+        return TrainState.fresh(model, config.training), loss
+
+
+def _new_folder(
+    out: Path,
+    config: RunConfig,
+    text: Text,
+    corpus_name: str,
+    options: RunOptions,
+    world: World,
+) -> RunFolder:
+    """Make the run's folder, by the main process; the others wait for it."""
+    if world.is_main:
+        check_room(
+            out, (options.keep + 1) * expected_bytes(config), "A run that keeps its checkpoints"
+        )
+        record = first_record(config, text, corpus_name) | machine_facts(options, world)
+        run = RunFolder.create(out, record)
+    world.barrier()
+    return run if world.is_main else RunFolder.open(out)
+
+
 def open_session(folder: Path, device: torch.device) -> Session:
-    """Return an earlier run at its newest checkpoint, with the text it was trained on.
+    """Return an earlier run at a checkpoint, with its text, to be looked at.
 
     Args:
-        folder: A run's folder, or one `step_...` folder in it.
+        folder: A run's folder (its newest checkpoint is taken), or one of its checkpoints, `last`
+            and `best` too.
         device: Where the model is wanted.
 
     Raises:
@@ -75,53 +145,10 @@ def open_session(folder: Path, device: torch.device) -> Session:
 
     Lesson: notebook 16.
     """
-    is_checkpoint = (folder / MANIFEST).is_file()
-    run = RunFolder.open(folder.parent if is_checkpoint else folder)
+    run = run_of(folder)
     checkpoint = load_checkpoint(folder, device)
-    corpus = _text_of(run)
-    config = checkpoint.config
-    text = tokenize(corpus, checkpoint.tokenizer, config.held_out, config.model.context_length)
-    return Session(run, config, text, checkpoint.state, device)
-
-
-def _text_of(run: RunFolder) -> Corpus:
-    name = run.record.get("corpus")
-    if not (isinstance(name, str) and name):
-        raise UserError(f"{run.path / RECORD} does not say which text the run was trained on.")
-    try:
-        corpus = load_text(name)
-    except UserError as error:
-        raise UserError(
-            f"The text that the run in {run.path} was trained on is needed, and cannot be read. "
-            f"{error} Put it back there; `complete` works without it."
-        ) from error
-    if corpus.sha256 != run.record.get("corpus_sha256"):
-        raise UserError(
-            f"The text {name!r} has changed since {run.path} was trained on it, "
-            "so its held-out part is another. Put the old text back, or train a new run."
-        )
-    return corpus
-
-
-def _record(
-    config: RunConfig, corpus: Corpus, corpus_name: str, device: torch.device
-) -> dict[str, Any]:
-    # A file is found again from any folder by its whole path.
-    is_name = corpus_name in corpora()
-    return {
-        "version": _version(),
-        "preset": config.preset,
-        "config": config_to_dict(config),
-        "corpus": corpus_name if is_name else str(Path(corpus_name).expanduser().resolve()),
-        "corpus_sha256": corpus.sha256,
-        "characters": len(corpus.text),
-        "machine": machine_card(),
-        "device": device.type,
-    }
-
-
-def _version() -> str:
-    try:
-        return metadata.version("bhushgpt")
-    except metadata.PackageNotFoundError:  # used from a folder, without being installed
-        return "unknown"
+    text = text_of(run, checkpoint.config, checkpoint.tokenizer)
+    world = World(device=device)
+    return Session(
+        run, checkpoint.config, text, checkpoint.state, world, stored_options(run.record)
+    )

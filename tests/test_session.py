@@ -1,8 +1,10 @@
 """Runs, their folders, and the parts between the command line and the training loop."""
 
+import dataclasses
 import json
 import signal
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,30 +12,73 @@ import torch
 
 from bhushgpt.completion import complete_text, prompt_ids
 from bhushgpt.corpus import load_text
+from bhushgpt.distributed import World
 from bhushgpt.errors import UserError
 from bhushgpt.generation import Sampling
-from bhushgpt.interruption import Interruption
+from bhushgpt.interruption import Interruption, Stopped
 from bhushgpt.presets import build_model, preset
 from bhushgpt.runs import HISTORY, RECORD, RunFolder
 from bhushgpt.session_setup import start_session
-from bhushgpt.texts import tokenize
+from bhushgpt.texts import open_text
 from bhushgpt.tokenizers import ByteTokenizer, CharTokenizer
 from bhushgpt.training import Report
 
 
-def report(step: int, loss: float = 1.0) -> Report:
-    return Report(step=step, loss=loss, learning_rate=0.1, grad_norm=1.0, tokens=10)
+def report(step: int, loss: float = 1.0) -> dict[str, Any]:
+    made = Report(step=step, loss=loss, learning_rate=0.1, grad_norm=1.0, tokens=10)
+    return dataclasses.asdict(made)
 
 
-def test_the_first_control_c_asks_and_the_second_stops():
-    before = signal.getsignal(signal.SIGINT)
-    with Interruption() as interruption:
+def start(text, out, **more):
+    return start_session("gpt-v1-smoke", str(text), WORLD, out, **more)
+
+
+WORLD = World(device=torch.device("cpu"))
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_first_signal_waits_and_a_control_c_after_it_stops(name, capfd):
+    number = getattr(signal, name)
+    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    with Interruption() as interruption, interruption.deferred():
         assert not interruption.requested
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(number)
         assert interruption.requested
-        with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGTERM)  # torchrun may repeat it
+        with pytest.raises(Stopped) as stopped:
             signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is before
+    assert stopped.value.status == 130
+    assert "finishing this step and saving" in capfd.readouterr().err
+    after = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    assert after == before
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_where_nothing_can_be_lost_a_signal_stops_at_once(name, status):
+    with Interruption() as interruption:
+        with pytest.raises(Stopped) as stopped:
+            signal.raise_signal(getattr(signal, name))
+        with interruption.deferred(), pytest.raises(Stopped), interruption.at_once():
+            raise AssertionError("a signal that came before is not forgotten")
+    assert stopped.value.status == status
+
+
+def test_a_glance_ends_at_once_and_the_step_after_it_waits_again():
+    with Interruption() as interruption, interruption.deferred():
+        with pytest.raises(Stopped), interruption.at_once():
+            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        assert interruption.requested
+
+
+def test_a_run_under_nohup_outlives_its_terminal():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interruption() as interruption:
+            signal.raise_signal(signal.SIGHUP)
+            assert not interruption.requested
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_outside_the_main_thread_nothing_is_handled_and_nothing_breaks():
@@ -89,24 +134,24 @@ def test_a_folder_that_holds_anything_visible_is_refused(tmp_path):
 
 
 def test_a_run_that_cannot_be_saved_at_first_leaves_no_run_behind(tmp_path, monkeypatch):
-    def fail(*arguments):
+    def fail(*arguments, **more):
         raise UserError("disk full")
 
     (tmp_path / "text.txt").write_text("some words " * 100)
     text, out = str(tmp_path / "text.txt"), tmp_path / "run"
-    monkeypatch.setattr("bhushgpt.session.save_checkpoint", fail)
+    monkeypatch.setattr("bhushgpt.saves.save_checkpoint", fail)
     with pytest.raises(UserError, match="disk full"):
-        start_session("gpt-v1-smoke", text, torch.device("cpu"), out)
+        start(text, out)
     monkeypatch.undo()
-    assert start_session("gpt-v1-smoke", text, torch.device("cpu"), out).state.step == 0
+    assert start(text, out).state.step == 0
 
 
 def test_a_file_named_like_a_corpus_does_not_take_its_place(tmp_path, monkeypatch):
     (tmp_path / "sherlock").write_text("not the book")
     monkeypatch.chdir(tmp_path)
-    session = start_session("gpt-v1-smoke", "sherlock", torch.device("cpu"), tmp_path / "run")
+    session = start("sherlock", tmp_path / "run")
     assert session.run.record["corpus"] == "sherlock"
-    assert session.text.corpus.title == "The Adventures of Sherlock Holmes"
+    assert session.text.title == "The Adventures of Sherlock Holmes, Arthur Conan Doyle"
 
 
 def test_a_record_is_read_back_and_added_to(tmp_path):
@@ -128,14 +173,13 @@ def test_a_run_folder_that_is_a_file_is_refused(tmp_path):
         RunFolder.create(tmp_path / "run", {})
 
 
-def test_a_tokenized_text_is_its_characters_in_two_parts(tmp_path):
+def test_a_text_is_its_characters_in_two_parts(tmp_path):
     file = tmp_path / "text.txt"
     file.write_text("höher als hoch\n" * 50, encoding="utf-8")
     corpus = load_text(file)
-    tokenizer = CharTokenizer.from_text(corpus.text)
-    text = tokenize(corpus, tokenizer, 0.1, context_length=8)
-    assert tokenizer.decode(np.concatenate([text.train, text.held_out])) == corpus.text
-    assert text.train.dtype == np.uint16
+    text = open_text(str(file), held_out=0.1, context_length=8)
+    assert text.tokenizer.decode(np.concatenate([text.train, text.held_out])) == corpus.text
+    assert np.asarray(text.train).dtype == np.uint16
     # Bytes, not characters: the umlaut counts twice.
     assert text.held_out_bytes == len(corpus.text[-75 + 1 :].encode())
 
