@@ -19,7 +19,8 @@ LONGEST_GAP = 500_000
 # Never made, since it is never allowed. With no special token at all, tiktoken's encode_to_numpy
 # looks for the empty text, which takes twice as long.
 _NO_TOKEN = "<|no token|>"
-_LONG_GAP = regex.compile(rf"\s{{{LONGEST_GAP},}}+(?=\S)")
+# A count in the pattern, \s{500000,}, would take 123 MB: the library writes it out.
+_GAP = regex.compile(r"\s++(?=\S)")
 
 
 class FastEncoder:
@@ -74,7 +75,9 @@ def _parts(text: str) -> Iterator[str]:
     Of a gap before a word all but the last character is one piece, so it can stand alone.
     """
     start = 0
-    for gap in _LONG_GAP.finditer(text) if len(text) > LONGEST_GAP else ():
+    for gap in _GAP.finditer(text) if len(text) > LONGEST_GAP else ():
+        if gap.end() - gap.start() < LONGEST_GAP:
+            continue
         yield text[start : gap.start()]
         yield text[gap.start() : gap.end() - 1]
         start = gap.end() - 1

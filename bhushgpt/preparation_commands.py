@@ -3,6 +3,7 @@
 Lesson: notebook 16.
 """
 
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +18,6 @@ from bhushgpt.flags import DECIMAL, FOLDER, WHOLE
 from bhushgpt.preparation import ShardDone, is_done, prepare
 from bhushgpt.preparation_plan import Plan, make_plan
 from bhushgpt.prepared_tokens import PreparedTokens
-from bhushgpt.processors import usable_cores
 from bhushgpt.shard_search import find_shards
 from bhushgpt.tokenizers import ByteTokenizer, Tokenizer, load_tokenizer
 from bhushgpt.web_corpora import OPENWEBTEXT, Source, named_text, openwebtext
@@ -27,8 +27,10 @@ from bhushgpt.web_corpora import OPENWEBTEXT, Source, named_text, openwebtext
 class Prepare:
     """Tokenise a corpus once, into files that training reads; stopped, the same command goes on."""
 
-    what: Positional[Annotated[tuple[str, ...], arg(metavar="openwebtext|NAME|PATH...", help_behavior_hint="")]]
-    """openwebtext, a name from `corpora`, or files and folders: tar, xz, parquet, jsonl, 7z, txt."""
+    what: Positional[
+        Annotated[tuple[str, ...], arg(metavar="openwebtext|NAME|PATH...", help_behavior_hint="")]
+    ]
+    """openwebtext, a name from `corpora`, or files and folders: tar, xz, parquet, jsonl, 7z, txt"""
     tokenizer: Annotated[str, arg(metavar="gpt2|bytes|FILE")]
     """gpt2, bytes, or a tokenizer's JSON file."""
     out: Annotated[Path, FOLDER]
@@ -53,7 +55,7 @@ class Prepare:
             held_out=self.held_out,
             shards=self.shards,
         )
-        workers = usable_cores() if self.workers is None else self.workers
+        workers = _cores() if self.workers is None else self.workers
         if is_done(plan, self.out):
             print("It is done already.")
         for _ in with_bar(prepare(plan, tokenizer, self.out, workers), plan):
@@ -137,6 +139,12 @@ def with_bar(steps: Iterator[ShardDone], plan: Plan) -> Iterator[ShardDone]:
                 bar.initial += size
             bar.update(size)
             yield step
+
+
+def _cores() -> int:
+    """Return how many cores may be used; `processors.usable_cores` would load torch."""
+    usable = getattr(os, "sched_getaffinity", None)
+    return len(usable(0)) if usable else os.cpu_count() or 1
 
 
 def describe(tokens: PreparedTokens) -> str:
