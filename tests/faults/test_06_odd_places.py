@@ -1,0 +1,164 @@
+"""Fault 6: folders with odd names, places that cannot be written, things that are no folder."""
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bhushgpt.checkpoint_folders import checkpoints, new_checkpoint
+from bhushgpt.checkpoints import MODEL, load_checkpoint, save_checkpoint
+from bhushgpt.errors import UserError
+from bhushgpt.manifests import MANIFEST, write_manifest
+from tests.small_runs import TOKENIZER, fresh_state, small_config
+
+CONFIG = small_config(6)
+posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such files.")
+
+
+def save(folder: Path) -> Path:
+    return save_checkpoint(folder, fresh_state(CONFIG), CONFIG, TOKENIZER)
+
+
+@pytest.mark.parametrize("name", ["with spaces in it", "Übungsläufe", "实验", "-x", "a'b\"c"])
+def test_any_name_of_a_folder_will_do(name, tmp_path) -> None:
+    if os.name == "nt" and '"' in name:
+        pytest.skip("Windows allows no quotes in names.")
+    assert load_checkpoint(save(tmp_path / name)).state.step == 0
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    save(Path("~/run"))
+    assert [path.name for path in checkpoints(tmp_path / "run")] == ["step_00000000"]
+    assert load_checkpoint(Path("~/run")).state.step == 0
+
+
+def test_a_relative_folder_stays_where_it_was_while_saving(tmp_path, monkeypatch) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with new_checkpoint(Path("run"), 7) as temporary:
+        monkeypatch.chdir("elsewhere")
+        (temporary / "a").write_text("a")
+    assert (tmp_path / "run" / "step_00000007" / MANIFEST).is_file()
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_file_in_the_place_of_the_folder_is_named(tmp_path) -> None:
+    (tmp_path / "run").write_text("not a folder")
+    with pytest.raises(UserError, match=r"run is not a folder\. Name another one"):
+        save(tmp_path / "run")
+    assert (tmp_path / "run").read_text() == "not a folder"
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path) -> None:
+    if not hasattr(os, "geteuid"):
+        pytest.skip("Windows has other rights than these.")
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    locked.chmod(0o555)
+    # Root may write anywhere but into the kernel's own folders.
+    place = locked if os.geteuid() else Path("/proc")
+    if not place.is_dir():
+        pytest.skip("Nothing is forbidden to this user here.")
+    with pytest.raises(UserError, match=r"cannot be written: .+\. Name another folder"):
+        save(place / "run")
+
+
+@posix
+def test_a_folder_that_became_read_only_keeps_what_it_has(tmp_path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("Nothing is read-only for root; the test above has a place that is.")
+    saved = save(tmp_path)
+    tmp_path.chmod(0o555)
+    try:
+        state = fresh_state(CONFIG)
+        state.step = 3
+        with pytest.raises(UserError, match="cannot be written"):
+            save_checkpoint(tmp_path, state, CONFIG, TOKENIZER)
+    finally:
+        tmp_path.chmod(0o755)
+    assert load_checkpoint(tmp_path).folder == saved
+
+
+def make_pipe(place: Path) -> None:
+    os.mkfifo(place)
+
+
+def make_file(place: Path) -> None:
+    place.write_text("mine")
+
+
+def make_link(place: Path) -> None:
+    place.symlink_to("/dev/null")
+
+
+@posix
+@pytest.mark.parametrize("make", [make_pipe, make_file, make_link])
+def test_what_is_no_folder_is_not_replaced_by_a_checkpoint(make, tmp_path) -> None:
+    place = tmp_path / "step_00000000"
+    make(place)
+    before = place.lstat()
+    with pytest.raises(UserError, match=r"step_00000000 is not a folder, so it is not replaced"):
+        save(tmp_path)
+    assert place.lstat() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["step_00000000"]
+
+
+@posix
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (make_pipe, "is not an ordinary file"),
+        (make_link, "is a link out of its folder"),
+        (lambda place: place.symlink_to("/dev/zero"), "is a link out of its folder"),
+        (lambda place: place.symlink_to("/etc/passwd"), "is a link out of its folder"),
+        (lambda place: place.mkdir(), "is not an ordinary file"),
+        (lambda place: place.symlink_to("missing"), "is missing"),
+    ],
+)
+def test_what_is_no_file_is_not_read(make, words, tmp_path) -> None:
+    saved = save(tmp_path)
+    (saved / MODEL).unlink()
+    make(saved / MODEL)
+    with pytest.raises(UserError, match=words):
+        load_checkpoint(saved)
+
+
+@posix
+def test_a_pipe_in_the_place_of_the_manifest_does_not_hang(tmp_path) -> None:
+    saved = save(tmp_path)
+    (saved / MANIFEST).unlink()
+    os.mkfifo(saved / MANIFEST)
+    with pytest.raises(UserError, match=r"no folder step_"):
+        load_checkpoint(saved)
+
+
+def test_a_manifest_that_lists_a_file_elsewhere_is_refused(tmp_path) -> None:
+    saved = save(tmp_path)
+    (tmp_path / "outside").write_text("x")
+    for name in ("../outside", str(tmp_path / "outside")):
+        (saved / MANIFEST).unlink()
+        write_manifest(saved)
+        # Forged with its own checksum right, as by someone who has read the source.
+        forge = (
+            "import json, sys; from pathlib import Path; from bhushgpt import manifests as m;"
+            "f = Path(sys.argv[1]); c = m.read_manifest(f);"
+            "c['files'][sys.argv[2]] = m.fingerprint(Path(sys.argv[3]));"
+            "(f / m.MANIFEST).write_text(json.dumps(c | {'sha256': m._digest(c)}))"
+        )
+        command = [sys.executable, "-c", forge, saved, name, tmp_path / "outside"]
+        subprocess.run(command, check=True)
+        with pytest.raises(UserError, match="which lies outside its folder"):
+            load_checkpoint(saved)
+
+
+@posix
+def test_files_have_the_modes_that_any_new_file_has(tmp_path) -> None:
+    (tmp_path / "any").write_text("x")
+    usual = stat.S_IMODE((tmp_path / "any").stat().st_mode)
+    saved = save(tmp_path / "run")
+    assert {stat.S_IMODE(file.stat().st_mode) for file in saved.iterdir()} == {usual}

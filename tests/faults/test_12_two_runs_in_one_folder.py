@@ -1,0 +1,124 @@
+"""Fault 12: two runs want one folder. The second is refused and told who the first is."""
+
+import errno
+import json
+import os
+import platform
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import pytest
+
+from bhushgpt import run_locks
+from bhushgpt.checkpoints import load_checkpoint, save_checkpoint
+from bhushgpt.errors import UserError
+from bhushgpt.run_locks import LOCK, lock_run
+from tests.small_runs import TOKENIZER, fresh_state, small_config
+from tools.curriculum import ROOT
+
+HOLD = (
+    "import sys; from pathlib import Path; from bhushgpt.run_locks import lock_run\n"
+    "with lock_run(Path(sys.argv[1])): print('locked', flush=True); sys.stdin.read()"
+)
+
+
+@contextmanager
+def other_run(folder):
+    """Have another process hold the folder."""
+    command = [sys.executable, "-c", HOLD, str(folder)]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout and process.stdout.readline() == "locked\n"
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_the_second_run_is_refused_until_the_first_is_gone(tmp_path) -> None:
+    config = small_config(6)
+    state = fresh_state(config)
+    with other_run(tmp_path) as process:
+        with pytest.raises(UserError) as raised:
+            save_checkpoint(tmp_path, state, config, TOKENIZER)
+        message = str(raised.value)
+        assert message.startswith(f"Another run is writing to {tmp_path}: process {process.pid} on")
+        assert f"{platform.node()}, since 2" in message
+        assert message.endswith("Wait for it, stop it, or name another folder.")
+        assert not list(tmp_path.glob("step_*"))
+        process.kill()  # as hard as can be: no lock stays behind
+        process.wait()
+        save_checkpoint(tmp_path, state, config, TOKENIZER)
+    assert load_checkpoint(tmp_path).state.step == 0
+
+
+def test_reading_needs_no_lock(tmp_path) -> None:
+    config = small_config(6)
+    save_checkpoint(tmp_path, fresh_state(config), config, TOKENIZER)
+    with other_run(tmp_path):
+        assert load_checkpoint(tmp_path).state.step == 0
+
+
+def test_who_holds_the_folder_may_save_in_it(tmp_path) -> None:
+    config = small_config(6)
+    with lock_run(tmp_path):
+        save_checkpoint(tmp_path, fresh_state(config), config, TOKENIZER)
+        with lock_run(tmp_path / "."), lock_run(tmp_path):
+            assert (tmp_path / LOCK).exists()
+        assert (tmp_path / LOCK).exists()
+    assert not (tmp_path / LOCK).exists()
+
+
+def test_an_error_inside_gives_the_lock_back(tmp_path) -> None:
+    with pytest.raises(KeyboardInterrupt), lock_run(tmp_path):
+        raise KeyboardInterrupt
+    with lock_run(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("holder", "refused"),
+    [
+        ({"process": os.getpid(), "host": platform.node(), "since": "now"}, True),
+        ({"process": 2**22 + 1, "host": platform.node(), "since": "then"}, False),
+        ({"process": 2**22 + 1, "host": "another", "since": "then"}, True),
+        ("nonsense", False),
+    ],
+)
+def test_on_a_disk_without_locks_the_file_is_believed(holder, refused, tmp_path, monkeypatch):
+    if os.name == "nt":
+        pytest.skip("Windows has locks on every disk.")
+    import fcntl
+
+    def unsupported(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    (tmp_path / LOCK).write_text(json.dumps(holder))
+    if refused:
+        with pytest.raises(UserError, match=r"Another run is writing"), lock_run(tmp_path):
+            pass
+    else:
+        with lock_run(tmp_path):
+            assert json.loads((tmp_path / LOCK).read_text())["process"] == os.getpid()
+
+
+def test_a_lock_whose_file_was_just_removed_is_taken_again(tmp_path, monkeypatch) -> None:
+    """Between opening the file and locking it, the other run may have ended and removed it."""
+    if os.name == "nt":
+        pytest.skip("Windows does not remove an open file.")
+    tries = []
+    lock = run_locks._lock
+
+    def late(handle, file):
+        tries.append(handle)
+        if len(tries) == 1:
+            file.unlink()
+        return lock(handle, file)
+
+    monkeypatch.setattr(run_locks, "_lock", late)
+    with lock_run(tmp_path):
+        assert (tmp_path / LOCK).exists()
+    assert len(tries) == 2

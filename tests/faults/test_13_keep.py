@@ -1,0 +1,144 @@
+"""Fault 13: old checkpoints go only once the new one is verified; `best` and `last` never go."""
+
+import os
+
+import pytest
+
+from bhushgpt import checkpoint_folders, checkpoint_links, leftovers
+from bhushgpt.checkpoint_folders import checkpoints, set_aside_after
+from bhushgpt.checkpoint_links import BEST, LAST, followed
+from bhushgpt.checkpoints import MODEL, load_checkpoint, save_checkpoint
+from bhushgpt.errors import UserError
+from tests.small_runs import TOKENIZER, fresh_state, small_config
+
+CONFIG = small_config(60)
+
+
+@pytest.fixture(params=["links", "files"])
+def run(request, tmp_path, monkeypatch):
+    """Return a folder, once on a system with links and once on one without."""
+    if request.param == "files":
+
+        def no_links(*_, **__):
+            raise OSError(1, "Operation not permitted")
+
+        monkeypatch.setattr("pathlib.Path.symlink_to", no_links)
+    return tmp_path
+
+
+def save(folder, *steps, **options):
+    state = fresh_state(CONFIG)
+    for state.step in steps:
+        save_checkpoint(folder, state, CONFIG, TOKENIZER, **options)
+
+
+def steps(folder) -> list[int]:
+    return [int(path.name.removeprefix("step_")) for path in checkpoints(folder)]
+
+
+@pytest.mark.parametrize(("keep", "left"), [(1, [40]), (2, [30, 40]), (9, [10, 20, 30, 40])])
+def test_the_newest_are_kept(keep, left, run) -> None:
+    save(run, 10, 20, 30, 40, keep=keep)
+    assert steps(run) == left
+    assert followed(run, LAST) == run / "step_00000040"
+
+
+def test_the_best_stays_whatever_comes_after(run) -> None:
+    save(run, 10)
+    save(run, 20, best=True)
+    save(run, 30, 40, 50, keep=1)
+    assert steps(run) == [20, 50]
+    assert load_checkpoint(run / BEST).state.step == 20
+    assert load_checkpoint(run / LAST).state.step == 50
+    save(run, 60, keep=1, best=True)
+    assert steps(run) == [60]
+    assert load_checkpoint(run / BEST).state.step == 60
+
+
+def test_the_last_saved_stays_though_others_have_higher_steps(run) -> None:
+    save(run, 40, 50)
+    save(run, 30, keep=1)
+    assert steps(run) == [30, 50]
+    assert load_checkpoint(run / LAST).state.step == 30
+
+
+def test_nothing_is_deleted_if_the_new_one_is_not_whole(run, monkeypatch) -> None:
+    save(run, 10)
+    finish = checkpoint_folders._finish
+
+    def badly(temporary, target):
+        finish(temporary, target)
+        (target / MODEL).write_bytes(b"the disk did not keep its word")
+
+    monkeypatch.setattr(checkpoint_folders, "_finish", badly)
+    with pytest.raises(UserError, match=r"step_00000020.model\.safetensors is damaged"):
+        save(run, 20, keep=1)
+    assert steps(run) == [10, 20]
+    assert followed(run, LAST) == run / "step_00000010"
+    assert load_checkpoint(run / "step_00000010").state.step == 10
+
+
+def test_a_deletion_that_fails_is_a_warning_and_the_run_goes_on(run, monkeypatch) -> None:
+    save(run, 10)
+    monkeypatch.setattr(checkpoint_folders, "remove", lambda path: ".gone." not in path.name)
+    with pytest.warns(UserWarning, match=r"old checkpoint .*step_00000010 cannot be deleted\. The"):
+        save(run, 20, keep=1)
+    monkeypatch.undo()
+    assert steps(run) == [20]
+    assert leftovers.sweep(run)[0].startswith("Removed .step_00000010.")  # at the next start
+
+
+def test_a_link_that_cannot_be_set_is_a_warning(tmp_path, monkeypatch) -> None:
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint_folders, "point", full)
+    with pytest.warns(UserWarning, match=r"last cannot be set to step_00000010: No space left"):
+        save(tmp_path, 10)
+    assert load_checkpoint(tmp_path).state.step == 10
+
+
+@pytest.mark.parametrize("keep", [0, -1])
+def test_keeping_none_is_refused(keep, tmp_path) -> None:
+    with pytest.raises(UserError, match=f"keep is {keep}: at least 1"):
+        save(tmp_path, 10, keep=keep)
+
+
+@pytest.mark.parametrize("target", ["/etc", "../elsewhere", "step_00000001/../..", "", "step_x"])
+def test_a_link_to_anything_else_is_not_followed(target, tmp_path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / BEST).write_text(target)
+    assert followed(run, BEST) is None
+    if target and os.name != "nt":
+        (run / LAST).symlink_to(target)
+        assert followed(run, LAST) is None
+
+
+def test_links_replace_each_other_in_both_forms(tmp_path, monkeypatch) -> None:
+    save(tmp_path, 10, 20)
+    monkeypatch.setattr("pathlib.Path.symlink_to", lambda *_, **__: os.stat("no such file"))
+    checkpoint_links.point(tmp_path, LAST, "step_00000010")
+    assert (tmp_path / LAST).read_text() == "step_00000010\n"
+    assert followed(tmp_path, LAST) == tmp_path / "step_00000010"
+    monkeypatch.undo()
+    checkpoint_links.point(tmp_path, LAST, "step_00000020")
+    assert followed(tmp_path, LAST) == tmp_path / "step_00000020"
+
+
+def test_later_checkpoints_are_set_aside_and_none_is_lost(run) -> None:
+    save(run, 10)
+    save(run, 20, best=True)
+    save(run, 30, keep=9)
+    assert set_aside_after(run, 10) == [
+        "step_00000020 comes after step 10; it is now called aside_1_step_00000020.",
+        "step_00000030 comes after step 10; it is now called aside_1_step_00000030.",
+    ]
+    assert steps(run) == [10]
+    assert followed(run, LAST) == run / "step_00000010"
+    assert followed(run, BEST) is None
+    assert load_checkpoint(run / "aside_1_step_00000030").state.step == 30
+    save(run, 20)
+    assert set_aside_after(run, 10)[0].endswith("now called aside_2_step_00000020.")
+    assert set_aside_after(run, 10) == []
