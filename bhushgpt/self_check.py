@@ -69,3 +69,17 @@ def _computed(model: GPT, ids: Tensor, device: torch.device) -> dict[str, Tensor
         if weight.grad is not None:
             found[f"the gradient of {name}"] = weight.grad
     return {name: value.detach().float().cpu().clone() for name, value in found.items()}
+
+
+def device_notices(device: torch.device | str) -> list[str]:
+    """Return what to say before a run on a device whose results are not to be trusted unseen.
+
+    Lesson: notebook 11.
+
+    >>> device_notices("cpu")
+    []
+    """
+    if torch.device(device).type != "mps":
+        return []
+    trouble = self_check(device)
+    return [trouble] if trouble else []

@@ -12,13 +12,16 @@ from bhushgpt.acceleration import Acceleration, pick_acceleration
 from bhushgpt.checkpoints import expected_bytes, load_checkpoint
 from bhushgpt.disk_space import check_room
 from bhushgpt.distributed import World
+from bhushgpt.float32_products import fast_float32_products
 from bhushgpt.forecast import check_memory
 from bhushgpt.full_memory import memory_explained
+from bhushgpt.kept_memory import keep_freed_memory
 from bhushgpt.parallel import wrap
 from bhushgpt.presets import RunConfig, build_model, preset
 from bhushgpt.run_options import RunOptions, stored_options
 from bhushgpt.run_records import first_record, machine_facts, run_of, text_of
 from bhushgpt.runs import RECORD, RunFolder
+from bhushgpt.self_check import device_notices
 from bhushgpt.session import Session
 from bhushgpt.texts import Text, open_text
 from bhushgpt.training import LossFunction, TrainState
@@ -95,12 +98,16 @@ def accelerated(
     acceleration, notices = pick_acceleration(
         world.device, config, options.precision, options.compile
     )
+    # Both help training processes and nothing else, where they help at all.
+    keep_freed_memory(world.device)
+    if acceleration.precision == "float32":
+        fast_float32_products(world.device)
     settled = dataclasses.replace(
         options,
         precision=acceleration.precision,
         compile="on" if acceleration.compile else "off",
     )
-    return settled, acceleration, notices
+    return settled, acceleration, [*notices, *device_notices(world.device)]
 
 
 def _built(
