@@ -27,11 +27,14 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
     >>> layer.training, torch.is_grad_enabled()
     (True, True)
     """
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+    # Only what is switched is put back: a model that is in eval mode already, as in generation
+    # where this happens once a token, costs no more than a look.
+    switched = [module for module in model.modules() if module.training]
+    for module in switched:
+        module.training = False
     try:
         with torch.no_grad():
             yield
     finally:
-        for module, was_training in modes:
-            module.training = was_training
+        for module in switched:
+            module.training = True

@@ -38,6 +38,16 @@ class LayerCache:
         self._store: Tensor | None = None
 
     @property
+    def store(self) -> Tensor:
+        """Keys and values with all room set aside for them: (2, B, H, capacity, D)."""
+        assert self._store is not None, "nothing was stored yet"
+        return self._store
+
+    def forget(self) -> None:
+        """Hold no token, and keep the memory."""
+        self.length = 0
+
+    @property
     def memory_bytes(self) -> int:
         """Return the size of the memory set aside: 2 B H capacity D numbers; 0 before the first."""
         return 0 if self._store is None else self._store.nbytes
@@ -46,7 +56,8 @@ class LayerCache:
         """Store new keys and values, (B, H, T, D) each; return all so far, (B, H, S, D) each."""
         if self._store is None:
             B, H, _, D = keys.shape
-            self._store = keys.new_empty(2, B, H, self.capacity, D)
+            # Zeros: what is behind the last token is given no weight, but 0 times NaN is NaN.
+            self._store = keys.new_zeros(2, B, H, self.capacity, D)
         end = self.length + keys.shape[2]
         assert end <= self.capacity, "Cached starts again before the cache overflows"
         self._store[0, :, :, self.length : end] = keys
@@ -69,6 +80,7 @@ class Cached(LanguageModel):
 
     Args:
         model: A GPT.
+        capacity: Room for so many tokens is set aside; left out, for the whole context.
 
     Attributes:
         context_length: The model's.
@@ -82,10 +94,11 @@ class Cached(LanguageModel):
     (torch.Size([1, 3, 7]), torch.Size([1, 1, 7]))
     """
 
-    def __init__(self, model: LanguageModel) -> None:
+    def __init__(self, model: LanguageModel, *, capacity: int | None = None) -> None:
         super().__init__()
         self.model = model
         self.context_length = model.context_length
+        self.capacity = capacity or model.context_length
         self._attentions = [m for m in model.modules() if isinstance(m, CausalSelfAttention)]
         self._positions = [m for m in model.modules() if isinstance(m, Positions)]
         self._seen: Tensor | None = None
@@ -100,7 +113,7 @@ class Cached(LanguageModel):
         """
         known = self._known(ids)
         if known == 0:
-            self._layers = [LayerCache(self.context_length) for _ in self._attentions]
+            self._start(len(ids))
         self._seen = None  # an interrupted call leaves layers of unequal length: start again then
         try:
             for attention, layer in zip(self._attentions, self._layers, strict=True):
@@ -120,6 +133,23 @@ class Cached(LanguageModel):
     def memory_bytes(self) -> int:
         """Return the size of all layers' memory: 2 L B C context_length numbers in a GPT."""
         return sum(layer.memory_bytes for layer in self._layers)
+
+    @property
+    def stores(self) -> list[Tensor]:
+        """Each layer's keys and values, (2, B, H, capacity, D), in memory that stays in place."""
+        return [layer.store for layer in self._layers]
+
+    def forget(self) -> None:
+        """Take the next ids for a new text, in the memory of the old one where it fits."""
+        self._seen = None
+
+    def _start(self, n_rows: int) -> None:
+        """Empty the layers; memory is set aside again only for another number of rows."""
+        if self._layers and self._layers[0].memory_bytes and self.stores[0].shape[1] == n_rows:
+            for layer in self._layers:
+                layer.forget()
+        else:
+            self._layers = [LayerCache(self.capacity) for _ in self._attentions]
 
     def _known(self, ids: Tensor) -> int:
         """Return how many leading ids the cache holds: all of the last call's, or none."""

@@ -1,0 +1,100 @@
+"""Weights in one byte each: a quarter of the memory to read for every token.
+
+A token of generation reads each weight once and does two operations with it, so memory decides
+(notebook 02). Each row of a weight matrix is divided by its largest value / 127 and rounded; the
+product is multiplied by that again. Inputs stay as they are.
+
+Letters: N rows of input, I inputs, O outputs.
+
+Lesson: notebook 09. Source: Dettmers et al., "LLM.int8()", arXiv 2208.07339, without its outliers.
+"""
+
+import copy
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bhushgpt.gpt import GPT
+
+# From so many rows on arithmetic decides and not memory, and torch's int8 product is the slower.
+FEW_ROWS = 16
+
+
+class Int8Linear(nn.Module):
+    """A linear layer whose weights are int8 numbers with one scale for each output.
+
+    Args:
+        linear: The layer it stands for.
+
+    Attributes:
+        weight: (O, I) int8.
+        scales: (O,) the value of one int8 step.
+
+    Lesson: notebook 09.
+
+    >>> layer = Int8Linear(nn.Linear(64, 32))
+    >>> layer.weight.dtype, layer(torch.ones(3, 64)).shape
+    (torch.int8, torch.Size([3, 32]))
+    """
+
+    weight: Tensor
+    scales: Tensor
+    bias: Tensor | None
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        weight = linear.weight.detach().float()  # (O, I)
+        scales = weight.abs().amax(dim=1).clamp(min=1e-12) / 127  # (O,)
+        # bfloat16 first: the rounding of the scales is then undone by the rounding of the weights.
+        scales = scales.bfloat16()
+        self.register_buffer("scales", scales)
+        steps = (weight / scales.float()[:, None]).round().clamp(-127, 127)  # (O, I)
+        self.register_buffer("weight", steps.to(torch.int8))
+        bias = None if linear.bias is None else linear.bias.detach().clone()
+        self.register_buffer("bias", bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (..., O) for x (..., I), in the type of x."""
+        rows = x.flatten(0, -2).bfloat16()  # (N, I)
+        if len(rows) <= FEW_ROWS:
+            product = torch.ops.aten._weight_int8pack_mm(rows, self.weight, self.scales)  # (N, O)
+        else:
+            product = F.linear(rows, self.weight.bfloat16()) * self.scales  # (N, O)
+        result = product.to(x.dtype)  # (N, O)
+        if self.bias is not None:
+            result = result + self.bias  # (N, O)
+        return result.view(*x.shape[:-1], -1)
+
+
+def with_int8_weights(model: GPT) -> GPT:
+    """Return a copy of a GPT for generation, every linear layer with int8 weights.
+
+    The table of token vectors stays as it is, since only one row of it is read for each token. It
+    is no model to train: int8 numbers have no gradient.
+
+    Lesson: notebook 09.
+
+    >>> from bhushgpt.gpt import GPTConfig
+    >>> model = GPT(GPTConfig(vocab_size=7, context_length=8, n_layer=1, n_head=2, n_embd=32))
+    >>> weight_bytes(with_int8_weights(model)) < 0.4 * weight_bytes(model)
+    True
+    """
+    small = copy.deepcopy(model).eval()
+    for parent in list(small.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.Linear):
+                setattr(parent, name, Int8Linear(child))
+    return small.requires_grad_(False)
+
+
+def weight_bytes(model: nn.Module) -> int:
+    """Return the bytes of all weights and scales; a tied weight counts once.
+
+    Lesson: notebook 09.
+
+    >>> weight_bytes(nn.Linear(3, 2))
+    32
+    """
+    own = [*model.parameters(), *model.buffers()]
+    return sum({tensor.data_ptr(): tensor.nbytes for tensor in own}.values())
