@@ -58,14 +58,14 @@ def learn_merges(piece_counts: Mapping[bytes, int], n_merges: int) -> Iterator[M
 
 def _count_pairs(
     words: list[str], weights: list[int]
-) -> tuple[dict[str, int], dict[str, set[int]]]:
+) -> tuple[dict[str, int], dict[str, list[int]]]:
     """Return how often each pair occurs, and the numbers of the words that it occurs in."""
     counts: dict[str, int] = defaultdict(int)
-    homes: dict[str, set[int]] = defaultdict(set)
+    homes: dict[str, list[int]] = defaultdict(list)
     for number, (word, weight) in enumerate(zip(words, weights, strict=True)):
         for pair in map(add, word, word[1:]):
             counts[pair] += weight
-            homes[pair].add(number)
+            homes[pair].append(number)
     return counts, homes
 
 
@@ -73,7 +73,7 @@ def _merge(
     words: list[str],
     weights: list[int],
     counts: dict[str, int],
-    homes: dict[str, set[int]],
+    homes: dict[str, list[int]],
     pair: str,
     new: str,
 ) -> set[str]:
@@ -81,14 +81,20 @@ def _merge(
     found: set[str] = set()
     for number in homes.pop(pair):
         word, weight = words[number], weights[number]
-        merged = words[number] = word.replace(pair, new)
-        if merged == word:  # an earlier merge took this place
+        left, here, right = word.partition(pair)
+        if not here:  # an earlier merge took this place
             continue
-        for old in map(add, word, word[1:]):
+        if pair in right:  # several places: all pairs of the word are counted anew
+            before, after = word, word.replace(pair, new)
+            words[number] = after
+        else:  # mostly only the pairs at both ends of the place change
+            before, after = left[-1:] + pair + right[:1], left[-1:] + new + right[:1]
+            words[number] = left + new + right
+        for old in map(add, before, before[1:]):
             counts[old] -= weight
-        for now in map(add, merged, merged[1:]):
+        for now in map(add, after, after[1:]):
             counts[now] += weight
             if new in now:
                 found.add(now)
-                homes[now].add(number)
+                homes[now].append(number)
     return found

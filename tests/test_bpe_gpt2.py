@@ -48,7 +48,7 @@ def oracle() -> tiktoken.Encoding:
         files = Path(folder, "vocab.bpe"), Path(folder, "encoder.json")
         for file, data in zip(files, (bpe_gpt2._vocab_bpe(), ids), strict=True):
             file.write_bytes(data)
-        ranks = data_gym_to_mergeable_bpe_ranks(*map(str, files))
+        ranks = data_gym_to_mergeable_bpe_ranks(str(files[0]), str(files[1]))
     special = {"<|endoftext|>": 50256}
     return tiktoken.Encoding(
         "gpt2", pat_str=r50k_pat_str, mergeable_ranks=ranks, special_tokens=special

@@ -22,7 +22,7 @@ PINS = [
 ]
 
 # Ours; what has to be compiled; what is there wherever a notebook runs.
-OPTIONAL = {"bhushgpt", "pylzma", "ipython"}
+OPTIONAL = {"bhushgpt", "pylzma", "ipython", "tokenizers"}
 
 
 def name_of(requirement: Requirement) -> str:
