@@ -18,7 +18,7 @@ from bhushgpt.errors import UserError
 from bhushgpt.gpt import GPTConfig
 from bhushgpt.language_model import LanguageModel
 from bhushgpt.presets import RunConfig
-from bhushgpt.training import StepBatches, TrainState, train
+from bhushgpt.training import LossFunction, StepBatches, TrainState, batch_loss, train
 
 # On a CPU a step takes as long as its tokens: a few of them, with about this many multiplications
 # and additions, tell the speed in half a second, where a whole batch may take ten.
@@ -142,6 +142,7 @@ def forecast(
     device: torch.device,
     *,
     timed_steps: int = 3,
+    loss_function: LossFunction = batch_loss,
 ) -> Forecast:
     """Run a few steps on a copy of the model and say how long all of them will take.
 
@@ -153,11 +154,13 @@ def forecast(
         batches: Its batches.
         device: Where it will run.
         timed_steps: Steps to time after one that warms up; the median counts.
+        loss_function: What it will be trained with.
 
     Lesson: notebook 08.
     """
     rows = _trial_rows(config, device)
-    seconds = _step_seconds(config, copy.deepcopy(model), _FirstRows(batches, rows), timed_steps)
+    trial = (copy.deepcopy(model), _FirstRows(batches, rows), timed_steps, loss_function)
+    seconds = _step_seconds(config, *trial)
     context = config.model.context_length
     speed = rows * context / median(seconds[1:])  # the first step also warms up
     return Forecast(
@@ -169,21 +172,21 @@ def forecast(
 
 
 def _step_seconds(
-    config: RunConfig, model: LanguageModel, batches: _FirstRows, timed_steps: int
+    config: RunConfig, model: LanguageModel, batches: _FirstRows, timed: int, loss: LossFunction
 ) -> list[float]:
     """Train a model for a few steps and return what each took."""
-    steps = max(config.training.steps, timed_steps + 1)
+    steps = max(config.training.steps, timed + 1)
     training = replace(config.training, steps=steps, batch_size=batches.rows, accumulation_steps=1)
     trial = TrainState.fresh(model, training)
     device = next(model.parameters()).device
     seconds: list[float] = []
     begin = time.perf_counter()
-    for report in train(trial, batches, training):
+    for report in train(trial, batches, training, loss):
         synchronize(device)
         now = time.perf_counter()
         seconds.append(now - begin)
         begin = now
-        if report.step > timed_steps:
+        if report.step > timed:
             break
     return seconds
 

@@ -56,7 +56,8 @@ def _expectation(session: Session) -> str:
             "on top of Python and torch"
         )
     with memory_explained(config, world.device):
-        return str(forecast(config, session.model, session.batches, world.device))
+        parts = (config, session.model, session.batches, world.device)
+        return str(forecast(*parts, loss_function=session.loss))
 
 
 def results(session: Session) -> str:

@@ -36,6 +36,9 @@ least 1 step; --keep is 0, it must be at least 1 checkpoint.
     """Whether the model is compiled first; auto where that helps."""
     strategy: Strategy = "ddp"
     """How several processes share the work: ddp, each the whole model; fsdp, each a part of it."""
+    quick_products: bool | None = None
+    """Whether a CPU multiplies float32 matrices the quicker way; settled once, by measuring, since
+    it changes the last digits."""
     save_every: int | None = None
     """Steps between two checkpoints; ten in a run if left out."""
     keep: int = 2
@@ -66,7 +69,8 @@ def stored_options(record: Mapping[str, Any]) -> RunOptions:
     known: dict[str, Any] = {
         name: value
         for name, value in (found.items() if isinstance(found, dict) else ())
-        if name in usual and (value is None or _same_kind(name, value, usual[name]))
+        if name in usual
+        and ((value is None and usual[name] is None) or _same_kind(name, value, usual[name]))
     }
     return RunOptions(**known)
 
@@ -94,12 +98,13 @@ def option_changes(before: RunOptions, after: RunOptions) -> list[str]:
     return [
         f"--{name.replace('_', '-')} is {_in_words(new[name])} (it was {_in_words(old[name])})"
         for name in new
-        if new[name] != old[name] and old[name] != "auto"
+        if new[name] != old[name] and old[name] != "auto" and name != "quick_products"
     ]
 
 
 def _same_kind(name: str, value: object, usual: object) -> bool:
-    return type(value) is (int if name == "save_every" else type(usual))
+    kinds = {"save_every": int, "quick_products": bool}
+    return type(value) is kinds.get(name, type(usual))
 
 
 def _in_words(value: object) -> str:

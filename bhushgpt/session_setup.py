@@ -100,12 +100,14 @@ def accelerated(
     )
     # Both help training processes and nothing else, where they help at all.
     keep_freed_memory(world.device)
-    if acceleration.precision == "float32":
-        fast_float32_products(world.device)
+    quick = options.quick_products
+    if acceleration.precision == "float32" and quick is not False:
+        quick = fast_float32_products(world.device)
     settled = dataclasses.replace(
         options,
         precision=acceleration.precision,
         compile="on" if acceleration.compile else "off",
+        quick_products=quick,
     )
     return settled, acceleration, [*notices, *device_notices(world.device)]
 
