@@ -186,7 +186,7 @@ def accelerate(model: nn.Module, acceleration: Acceleration) -> LossFunction:
     >>> model = GPT(GPTConfig(vocab_size=7, context_length=4, n_layer=1, n_head=1, n_embd=8))
     >>> loss_function = accelerate(model, Acceleration(precision="bfloat16", chunk_tokens=2))
     >>> ids = torch.zeros(1, 4, dtype=torch.long)
-    >>> 1.8 < loss_function(model, ids, ids).item() < 2.1
+    >>> 1.5 < loss_function(model, ids, ids).item() < 2.2
     True
     """
     if acceleration.cheap_dropout:

@@ -21,6 +21,8 @@ Lesson: notebook 14. Sources: Li et al., arXiv 2006.15704 (DDP); Zhao et al., ar
 (FSDP).
 """
 
+import atexit
+import gc
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -153,6 +155,10 @@ def join_world(device: str = "auto") -> Iterator[World]:
         dist.barrier()
     finally:
         dist.destroy_process_group()
+        # Python must not end while gloo's threads still run: that aborts. Whatever holds them, such
+        # as a sharded model, goes now, or at the latest when the program's functions have ended.
+        gc.collect()
+        atexit.register(gc.collect)
 
 
 def _own_device(name: str, local_rank: int) -> torch.device:

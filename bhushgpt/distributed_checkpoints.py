@@ -72,25 +72,15 @@ def save_distributed(
     making = new_checkpoint(folder, state.step, keep=keep, best=best, needed=needed)
     stack = ExitStack()  # of the first process: it leaves the folder whole, or takes it away
     temporary = _on_main(world, lambda: stack.enter_context(making))
-    trouble: UserError | None = None
-    try:
-        _write(weights, temporary, MODEL, world)
-        _write(tensors, temporary, OPTIMIZER, world)
-    except UserError as error:  # the same in all processes
-        trouble = error
+    trouble = _write(weights, temporary, MODEL, world)
+    trouble = trouble or _write(tensors, temporary, OPTIMIZER, world)
 
     def finish() -> None:
         with stack:
             if trouble is not None:
                 raise trouble
-            write_settings(
-                temporary,
-                step=state.step,
-                config=config,
-                tokenizer=tokenizer,
-                groups=groups,
-                extra=extra or {},
-            )
+            facts = {"step": state.step, "config": config, "tokenizer": tokenizer}
+            write_settings(temporary, **facts, groups=groups, extra=extra or {})
 
     _on_main(world, finish)
     return folder / f"step_{state.step:08d}"
@@ -102,7 +92,7 @@ def _on_main(world: World, action: Callable[[], Any]) -> Any:
     if world.is_main:
         try:
             outcome[0] = action()
-        except UserError as error:
+        except (UserError, OSError) as error:
             outcome[1] = str(error)
     dist.broadcast_object_list(outcome, src=0)
     if outcome[1] is not None:
@@ -110,28 +100,30 @@ def _on_main(world: World, action: Callable[[], Any]) -> Any:
     return outcome[0]
 
 
-def _write(tensors: dict[str, Tensor], folder: Path, name: str, world: World) -> None:
-    """Write tensors, of which every process has a share, into one file of a folder."""
-    if not tensors:  # an optimizer that has not made a step
-        return _on_main(world, lambda: save_file({}, folder / name))
+def _write(tensors: dict[str, Tensor], folder: Path, name: str, world: World) -> UserError | None:
+    """Write tensors, of which every process has a share, into one file; return what went wrong."""
     parts = folder / f"{name}.parts"
-    try:
-        writer = HuggingFaceStorageWriter(
-            str(parts), save_distributed=True, enable_consolidation=True
-        )
-        save(tensors, storage_writer=writer)
-    except (CheckpointException, OSError) as error:
-        raise UserError(
-            f"The checkpoint cannot be written to {folder.parent}: {_reason(error)}. Earlier "
-            "checkpoints are as they were."
-        ) from error
 
     def join() -> None:
+        if not tensors:  # an optimizer that has not made a step
+            return save_file({}, folder / name)
         (whole,) = parts.glob("*.safetensors")
         whole.replace(folder / name)
-        shutil.rmtree(parts)
+        return shutil.rmtree(parts)
 
-    return _on_main(world, join)
+    try:
+        if tensors:
+            writer = HuggingFaceStorageWriter(
+                str(parts), save_distributed=True, enable_consolidation=True
+            )
+            save(tensors, storage_writer=writer)
+        _on_main(world, join)
+    except (CheckpointException, OSError, UserError) as error:  # the same in all processes
+        return UserError(
+            f"The checkpoint cannot be written to {folder.parent}: {_reason(error)}. Earlier "
+            "checkpoints are as they were."
+        )
+    return None
 
 
 def _reason(error: BaseException) -> str:

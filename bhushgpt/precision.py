@@ -141,7 +141,7 @@ class GradientScaler:
                     parameter.register_hook(lambda gradient: gradient / self.scale)
         self._calm += 1
         if self._calm > self.growth_interval:
-            self.scale, self._calm = min(2 * self.scale, LARGEST_SCALE), 0
+            self.scale, self._calm = min(2 * self.scale, LARGEST_SCALE), 1
         return _Scaled.apply(loss, self.scale)
 
     def retry(self) -> bool:

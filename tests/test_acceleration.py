@@ -1,0 +1,145 @@
+"""Around loop and model: every acceleration gives the plain run's numbers, up to rounding."""
+
+import copy
+from dataclasses import replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from bhushgpt import acceleration as module
+from bhushgpt.acceleration import Acceleration, accelerate, pick_acceleration
+from bhushgpt.batches import Batches
+from bhushgpt.bigram import Bigram, BigramConfig
+from bhushgpt.compilation import compile_trouble
+from bhushgpt.errors import UserError
+from bhushgpt.evaluation import evaluate
+from bhushgpt.gpt import GPT, GPTConfig
+from bhushgpt.presets import preset
+from bhushgpt.training import NonFinite, Report, TrainState, train
+from bhushgpt.training_config import TrainingConfig
+
+CONFIG = TrainingConfig(steps=5, batch_size=4, learning_rate=1e-2, accumulation_steps=2)
+TEXT = np.random.default_rng(0).integers(0, 11, 300)
+BATCHES = Batches(TEXT, 4, 8)
+
+
+def small_gpt(dropout: float = 0.0) -> GPT:
+    torch.manual_seed(0)
+    return GPT(
+        GPTConfig(vocab_size=11, context_length=8, n_layer=2, n_head=2, n_embd=16, dropout=dropout)
+    )
+
+
+def run(model: GPT, settings: Acceleration) -> list[Report]:
+    loss_function = accelerate(model, settings)
+    return list(train(TrainState.fresh(model, CONFIG), BATCHES, CONFIG, loss_function))
+
+
+EXACT: list[dict[str, Any]] = [
+    {"chunk_tokens": 5},
+    {"activation_checkpointing": True},
+    {"cheap_dropout": True},  # without dropout it draws nothing
+]
+
+
+@pytest.mark.parametrize(
+    "choice", [a | b for a, b in combinations([{}, *EXACT], 2)] + [EXACT[0] | EXACT[1] | EXACT[2]]
+)
+def test_what_is_no_rounding_gives_the_plain_run(choice):
+    plain, fast = run(small_gpt(), Acceleration()), run(small_gpt(), Acceleration(**choice))
+    for report, expected in zip(fast, plain, strict=True):
+        assert report.loss == pytest.approx(expected.loss, rel=1e-6)
+        assert report.grad_norm == pytest.approx(expected.grad_norm, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "float16"])
+@pytest.mark.parametrize("choice", EXACT)
+def test_they_go_together_with_a_small_type(kind, choice):
+    plain = run(small_gpt(), Acceleration(precision=kind))
+    fast = run(small_gpt(), Acceleration(precision=kind, **choice))
+    for report, expected in zip(fast, plain, strict=True):
+        assert report.loss == pytest.approx(expected.loss, abs=0.01)
+
+
+def test_dropout_in_recomputed_blocks_is_the_same_dropout():
+    settings = Acceleration(cheap_dropout=True)
+    plain = run(small_gpt(0.3), settings)
+    assert run(small_gpt(0.3), replace(settings, activation_checkpointing=True)) == plain
+
+
+def test_the_model_keeps_class_keys_and_logits():
+    model = small_gpt()
+    keys, ids = list(model.state_dict()), BATCHES[0][0]
+    settings = Acceleration(precision="bfloat16", chunk_tokens=3, activation_checkpointing=True)
+    loss_function = accelerate(model, settings)
+    before = model(ids)
+    loss_function(model, *BATCHES[0]).backward()
+    assert type(model) is GPT and list(model.state_dict()) == keys
+    assert torch.equal(model(ids), before)
+    assert evaluate(model, TEXT).nats_per_token > 0
+    copy.deepcopy(model)(ids)
+
+
+def test_a_model_without_such_a_head_is_refused_and_told_what_to_set():
+    table = Bigram(BigramConfig(vocab_size=11))
+    loss_function = accelerate(table, Acceleration(chunk_tokens=4))
+    with pytest.raises(UserError, match=r"needs a model whose last layer.*chunk_tokens to 0"):
+        loss_function(table, *BATCHES[0])
+
+
+def test_the_first_bad_layer_is_named_through_all_of_it():
+    model = small_gpt()
+    settings = Acceleration(precision="bfloat16", chunk_tokens=3, activation_checkpointing=True)
+    loss_function = accelerate(model, settings)
+    model.blocks[1].mlp.activation.register_forward_hook(lambda m, i, o: o / 0)
+    state = TrainState.fresh(model, CONFIG)
+    with pytest.raises(NonFinite, match=r"blocks.1.mlp.activation .*\(batch 0\)"):
+        next(train(state, BATCHES, CONFIG, loss_function))
+    assert state.step == 0
+    assert all(weight.isfinite().all() for weight in model.parameters())
+
+
+def test_settings_that_make_no_sense_are_refused():
+    with pytest.raises(UserError, match="no precision 'half'"):
+        Acceleration(precision="half")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="chunk_tokens is -1"):
+        Acceleration(chunk_tokens=-1)
+    with pytest.raises(UserError, match="must be auto, on or off"):
+        pick_acceleration("cpu", preset("gpt-v1", 79), compile="yes")  # type: ignore[arg-type]
+
+
+def test_what_is_picked_follows_the_run(monkeypatch):
+    monkeypatch.setattr(module, "pick_precision", lambda device, wanted: "bfloat16")
+    small, notices = pick_acceleration("cpu", preset("gpt-v1", 79))
+    assert small == Acceleration(precision="bfloat16") and notices == []
+    large, _ = pick_acceleration("cpu", preset("gpt-v2", 50257))
+    assert large == Acceleration(precision="bfloat16", chunk_tokens=module.CHUNK_TOKENS)
+    dropping, _ = pick_acceleration("cpu", preset("gpt-v1-large", 79))
+    assert dropping.cheap_dropout
+    table, _ = pick_acceleration("cpu", preset("bigram", 50257))
+    assert table.chunk_tokens == 0
+
+
+def test_compiling_is_tried_and_a_failure_is_one_sentence(monkeypatch):
+    def broken(*_args: Any, **_settings: Any) -> Any:
+        raise RuntimeError("cl.exe is not found\nand a long trace")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    compile_trouble.cache_clear()
+    try:
+        chosen, notices = pick_acceleration("cpu", preset("gpt-v1", 79), "float32", compile="on")
+        assert not chosen.compile
+        assert len(notices) == 1 and "\n" not in notices[0]
+        assert "not compiled" in notices[0] and "cl.exe is not found" in notices[0]
+    finally:
+        compile_trouble.cache_clear()
+
+
+def test_compiling_in_place_keeps_the_keys_and_is_asked_for_once(monkeypatch):
+    model, calls = small_gpt(), []
+    monkeypatch.setattr(GPT, "compile", lambda self: calls.append(self))
+    accelerate(model, Acceleration(compile=True))
+    assert calls == [model]

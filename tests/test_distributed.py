@@ -1,0 +1,167 @@
+"""Two and four processes train as one does, with the same loop, and hand their runs to each other.
+
+Few launches with much in each: to start processes takes far longer than what they do here.
+"""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from launched import ALONE, SCENARIOS, TOKENIZER, go_on, losses
+from launching import launch
+
+from bhushgpt import distributed
+from bhushgpt.acceleration import AcceleratedLoss, Acceleration
+from bhushgpt.batches import Batches
+from bhushgpt.checkpoints import load_checkpoint
+from bhushgpt.distributed import RankBatches, World, join_world
+from bhushgpt.distributed_checkpoints import load_distributed
+from bhushgpt.errors import UserError
+from bhushgpt.gpt import GPT, GPTConfig
+from bhushgpt.manifests import MANIFEST, verify_manifest
+from bhushgpt.parallel import wrap
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    place = tmp_path_factory.mktemp("together")
+    for name in ("two", "four", "handed"):
+        (place / name).mkdir()
+    return place
+
+
+@pytest.fixture(scope="module")
+def two(place) -> dict[str, Any]:
+    return launch(2, "compare", place / "two")
+
+
+@pytest.fixture(scope="module")
+def four(place, two) -> dict[str, Any]:
+    return launch(4, "compare", place / "four")  # goes on with the run that two began
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_loss_of_one_process_equals_loss_of_two_and_of_four(name, two, four):
+    alone = losses(ALONE, **SCENARIOS[name])
+    exact = "float16" not in name
+    for several in (two[name], four[name]):
+        for step, expected in zip(several, alone, strict=True):
+            assert step[0] == pytest.approx(expected[0], rel=1e-6 if exact else 5e-3)
+            assert step[1] == pytest.approx(expected[1], rel=1e-5 if exact else 5e-2)
+            assert step[2] == expected[2] == 64
+
+
+def test_another_batch_would_be_noticed(two):
+    alone = [step[0] for step in losses(ALONE, "ddp")]
+    shifted = [step[0] for step in two["ddp"]][1:]
+    assert shifted != pytest.approx(alone[:-1], rel=1e-6)
+
+
+def test_one_yes_is_a_yes_for_all(two, four):
+    assert two["votes"] == four["votes"] == [False, True]
+
+
+def test_each_process_has_dropout_of_its_own(two):
+    """With the mask of the first process for all, each half of the batch would lose the same."""
+    alone = losses(ALONE, "ddp", dropout=0.5)
+    assert two["dropout"] != alone
+    assert [step[0] for step in two["dropout"]] == pytest.approx(
+        [step[0] for step in alone], abs=0.5
+    )
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_a_bad_number_in_one_process_stops_all_and_is_named(strategy, two):
+    message = two[f"bad {strategy}"]
+    assert "stopped at step 1" in message and "blocks.1.mlp.activation" in message
+    assert message.endswith("(step 0, whole True)")
+
+
+def test_float16_under_fsdp_is_refused(two):
+    assert "--precision bfloat16" in two["float16 under fsdp"]
+
+
+def test_a_folder_that_cannot_be_written_is_refused_in_every_process(two, four):
+    for found in (two, four):
+        assert "cannot be written" in found["blocked"] and found["all refused"]
+
+
+def test_the_parts_of_a_batch_are_the_batch():
+    whole = Batches(np.arange(200), batch_size=8, context_length=4)
+    for size in (1, 2, 4, 8):
+        parts = [RankBatches(whole, rank, size)[3] for rank in range(size)]
+        for number in (0, 1):
+            assert torch.equal(torch.cat([part[number] for part in parts]), whole[3][number])
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused():
+    with pytest.raises(UserError, match="batch of 8 windows cannot be shared out among 3"):
+        RankBatches(Batches(np.arange(200), 8, 4), 0, 3)[0]
+
+
+def test_without_torchrun_nothing_is_set_up(monkeypatch):
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    with join_world("cpu") as world:
+        assert (world.rank, world.size, world.is_main) == (0, 1, True)
+        assert not torch.distributed.is_initialized()
+        batches = Batches(np.arange(200), 8, 4)
+        assert world.batches(batches) is batches
+        model = GPT(GPTConfig(vocab_size=5, context_length=4, n_layer=1, n_head=1, n_embd=8))
+        assert type(wrap(model, Acceleration(), world)) is AcceleratedLoss
+
+
+def test_more_processes_than_cards_is_one_sentence(monkeypatch):
+    monkeypatch.setattr(distributed, "pick_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(UserError, match="--nproc-per-node 1, or train with --device cpu"):
+        distributed._own_device("cuda", local_rank=1)
+
+
+def test_a_strategy_that_is_not_there_is_refused():
+    with pytest.raises(UserError, match="no strategy 'zero'"):
+        wrap(torch.nn.Linear(1, 1), Acceleration(), World(device=torch.device("cpu")), "zero")
+
+
+def test_a_run_handed_from_two_to_four_to_one_is_the_unbroken_run(place, two, four, monkeypatch):
+    expected, run = losses(ALONE, "ddp"), place / "handed"
+    _is_an_ordinary_checkpoint(run / "step_00000006")
+
+    def refuse(*_args: Any, **_settings: Any) -> None:
+        raise AssertionError("a pickle was loaded")
+
+    for name in ("Unpickler", "load", "loads"):
+        monkeypatch.setattr(pickle, name, refuse)
+    found = two["handed over"] + four["handed over"] + go_on(ALONE, run, "ddp", 8)
+    for step, wanted in zip(found, expected, strict=True):
+        assert step[0] == pytest.approx(wanted[0], rel=1e-6)
+        assert step[1] == pytest.approx(wanted[1], rel=1e-5)
+
+
+def _is_an_ordinary_checkpoint(folder: Path) -> None:
+    names = {path.name for path in folder.rglob("*")}
+    assert names == {
+        MANIFEST,
+        "config.json",
+        "model.safetensors",
+        "optimizer.safetensors",
+        "random.safetensors",
+        "tokenizer.json",
+    }
+    verify_manifest(folder)
+    checkpoint = load_checkpoint(folder)
+    assert checkpoint.extra == {"note": "fsdp"} and checkpoint.state.step == 6
+    assert checkpoint.tokenizer.digest == TOKENIZER.digest
+    assert not list(folder.parent.glob(".step*"))  # nothing is left over
+    counts = [entry["step"] for entry in checkpoint.state.optimizer.state.values()]
+    assert all(count.shape == () and count.item() == 6 for count in counts)
+    assert load_distributed(folder, ALONE, "fsdp").state.step == 6
+
+
+def test_a_killed_process_is_started_again_and_the_weights_are_the_same(tmp_path):
+    found = launch(2, "killed", tmp_path, "ddp", restarts=1)
+    assert found[0][0] == 5  # step 5 was made but not saved, and so is made again
+    one, other = (load_checkpoint(tmp_path / name).state for name in ("quiet", "broken"))
+    assert one.step == other.step == 8
+    for weight, expected in zip(other.model.parameters(), one.model.parameters(), strict=True):
+        assert weight.equal(expected)
