@@ -13,6 +13,10 @@ from pathlib import Path
 
 from bhushgpt.errors import UserError
 
+# A text is read as a whole and takes a few times its size; a larger one is prepared as tokens.
+LARGEST = 2**29
+UNPACKING_MEMORY = 2**27  # `xz -9` needs 65 MiB
+
 
 def sha256(data: bytes) -> str:
     """Return the SHA-256 fingerprint of the bytes, 64 hexadecimal digits.
@@ -89,14 +93,40 @@ def read_file(path: Path) -> bytes:
     """Return the file's bytes, unpacked if its name ends in `.xz`.
 
     Raises:
-        UserError: If the file cannot be read, or an `.xz` file is damaged.
+        UserError: If the file cannot be read, is too large to be read at once, or an `.xz` file
+            is damaged.
 
     Lesson: notebook 03.
     """
     try:
+        if path.stat().st_size > LARGEST:
+            raise _too_large(path.name)
         data = path.read_bytes()
-        return lzma.decompress(data) if path.suffix == ".xz" else data
+        return _unpacked(data, path.name) if path.suffix == ".xz" else data
     except OSError as error:
         raise UserError(f"{path.name} cannot be read: {error.strerror or error}.") from None
     except lzma.LZMAError as error:
         raise UserError(f"{path.name} is a damaged .xz file ({error}). Get it again.") from None
+
+
+def _unpacked(data: bytes, name: str) -> bytes:
+    """Unpack piece by piece: a megabyte of xz can hold seven gigabytes, and ask for four more."""
+    found = bytearray()
+    while data:
+        unpacker = lzma.LZMADecompressor(memlimit=UNPACKING_MEMORY)
+        found += unpacker.decompress(data, max_length=LARGEST + 1 - len(found))
+        while not unpacker.eof and len(found) <= LARGEST:
+            if unpacker.needs_input:
+                raise lzma.LZMAError("it is cut off")
+            found += unpacker.decompress(b"", max_length=LARGEST + 1 - len(found))
+        if len(found) > LARGEST:
+            raise _too_large(name)
+        data = unpacker.unused_data.lstrip(b"\0")  # an .xz file may hold several streams
+    return bytes(found)
+
+
+def _too_large(name: str) -> UserError:
+    return UserError(
+        f"{name} holds more than {LARGEST // 2**20:,} MiB of text, too much to be read at once. "
+        "Turn it into tokens first, which takes little memory: python -m bhushgpt prepare"
+    )

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from bhushgpt import files
 from bhushgpt.cleaning import clean_gutenberg, decode_text
 from bhushgpt.corpus import load_text
 from bhushgpt.errors import UserError
@@ -141,6 +142,22 @@ def test_a_single_endless_line_takes_memory_in_proportion_and_no_more(tmp_path) 
     assert said == f"{size // 22 * 22} 0"
     scale = 1 if sys.platform == "darwin" else 1024
     assert int(grown) * scale < 6 * size
+
+
+def test_more_than_can_be_read_at_once_is_refused_packed_or_not(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(files, "LARGEST", 10**6)
+    with pytest.raises(UserError, match=r"odd\.txt holds more than .* bhushgpt prepare"):
+        load(b"a" * (10**6 + 1), tmp_path)
+    bomb = lzma.compress(b"a" * 10**7)
+    assert len(bomb) < 10**4
+    with pytest.raises(UserError, match=r"odd\.txt\.xz holds more than .* bhushgpt prepare"):
+        load(bomb, tmp_path, "odd.txt.xz")
+    assert load(b"a" * 10**6, tmp_path).text == "a" * 10**6
+
+
+def test_an_xz_file_of_several_streams_is_read_to_its_end(tmp_path) -> None:
+    packed = lzma.compress(b"one\n") + lzma.compress(b"two\n") + bytes(4)
+    assert load(packed, tmp_path, "odd.txt.xz").text == "one\ntwo\n"
 
 
 def test_decoding_is_idempotent_on_what_it_gives() -> None:
