@@ -148,7 +148,15 @@ def join_world(device: str = "auto") -> Iterator[World]:
         return
     size, local_rank = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_RANK"])
     chosen = _own_device(device, local_rank)
-    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    # What torchrun starts again must not read where the processes before it listened.
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    store, rank, _ = next(dist.rendezvous("env://"))
+    dist.init_process_group(
+        "nccl" if chosen.type == "cuda" else "gloo",
+        store=dist.PrefixStore(f"attempt {attempt}", store),
+        rank=rank,
+        world_size=size,
+    )
     try:
         yield World(device=chosen, rank=dist.get_rank(), size=size, local_rank=local_rank)
         # Without it a process may leave while another still talks to it: then that one aborts.
