@@ -3,6 +3,8 @@
 Few launches with much in each: to start processes takes far longer than what they do here.
 """
 
+import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
