@@ -5,10 +5,11 @@ PYTHON ?= python3
 VENV_PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lab notebooks
+.PHONY: help setup demo bench test check lab notebooks
 
 help: ## this list
 	@echo "make demo        train GPT-v1 on a book and let it write, in minutes"
+	@echo "make bench       measure this machine, and the course's speed on it (ARGS=--peers: and of others)"
 	@echo "make lab         open the notebooks in JupyterLab, at the first one"
 	@echo "make test        check everything: lint, types, unit tests, all notebooks"
 	@echo "make check       lint and types alone"
@@ -31,6 +32,9 @@ test: setup
 
 check: setup
 	@$(VENV_PYTHON) tools/test.py check
+
+bench: setup
+	@$(VENV_PYTHON) -m bhushgpt bench $(ARGS)
 
 lab: setup
 	@$(VENV_PYTHON) -m jupyter lab notebooks/00_start_here.ipynb $(ARGS)

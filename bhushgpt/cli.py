@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import tyro
 from tyro.conf import subcommand
 
+from bhushgpt.bench_commands import Bench
 from bhushgpt.errors import UserError
 from bhushgpt.folders import runs_folder
 from bhushgpt.preparation_commands import Prepare
@@ -76,6 +77,7 @@ def _command(arguments: list[str]) -> Any:
         | Annotated[Prepare, subcommand("prepare")]
         | Annotated[Corpora, subcommand("corpora")]
         | Annotated[Info, subcommand("info")]
+    | Annotated[Bench, subcommand("bench")]
         | Annotated[Doctor, subcommand("doctor")]
         | Annotated[Demo, subcommand("demo")]
     )

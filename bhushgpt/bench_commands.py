@@ -1,0 +1,138 @@
+"""The command `bench`: how fast this machine is, and how fast ours is on it.
+
+Lesson: notebook 16.
+"""
+
+import re
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from tyro.conf import arg
+
+from bhushgpt import roofline
+from bhushgpt.bench_bpe import bpe_training_seconds
+from bhushgpt.bench_limits import measure_limits
+from bhushgpt.bench_plan import plan
+from bhushgpt.bench_plot import bench_figure
+from bhushgpt.bench_record import BenchRecord
+from bhushgpt.bench_report import report
+from bhushgpt.bench_workers import Measured, measure_together
+from bhushgpt.devices import describe_device, machine_card, pick_device
+from bhushgpt.figures import png_bytes
+from bhushgpt.flags import FOLDER, Device
+from bhushgpt.folders import runs_folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Measure this machine, and training and generation on it, as shares of its limits."""
+
+    quick: bool = False
+    """The small model only: about a minute instead of ten."""
+    peers: bool = False
+    """Measure other libraries in the same run (pip install 'bhushgpt[bench]')."""
+    json: Annotated[
+        Path | None, FOLDER, arg(metavar="FILE", help_behavior_hint="(default: in runs/bench)")
+    ] = None
+    """Where the record goes; the picture goes beside it."""
+    device: Device = "auto"
+    """Where to compute."""
+    label: Annotated[str, arg(metavar="NAME", help_behavior_hint="(default: the processor)")] = ""
+    """The machine's name for people, such as "2-core Xeon with AMX"."""
+
+    def run(self) -> int:
+        """Measure, print the table, write record and picture; return the exit status."""
+        device = pick_device(self.device).type
+        label = self.label or describe_device(device).name
+        begin = time.perf_counter()
+        progress = _Progress()
+        limits = measure_limits(device, quick=self.quick, progress=progress)
+        groups = plan(device, quick=self.quick, peers=self.peers)
+        rows: list[Measured] = []
+        for number, group in enumerate(groups, start=1):
+            progress.title = f"[{number}/{len(groups)}] {group.title}: "
+            rows += measure_together(
+                list(group.jobs), rounds=group.rounds, budget=group.budget, progress=progress
+            )
+        progress.title = ""
+        bpe = bpe_training_seconds(quick=self.quick, progress=progress) if self.peers else {}
+        record = BenchRecord(
+            label=label,
+            device=device,
+            threads=torch.get_num_threads(),
+            measured_by=self._command(device, label),
+            machine=_card(device),
+            limits={k: {n: _digits(v) for n, v in rates.items()} for k, rates in limits.items()},
+            bytes_per_second=_digits(roofline.bandwidth_limit(device)),
+            rows=[_rounded(row) for row in rows],
+            bpe={who: [_digits(s) for s in seconds] for who, seconds in bpe.items()},
+        )
+        progress.clear()
+        return self._finish(record, time.perf_counter() - begin)
+
+    def _finish(self, record: BenchRecord, seconds: float) -> int:
+        slug = re.sub(r"[^a-z0-9]+", "-", record.label.lower()).strip("-")
+        path = self.json or runs_folder("bench") / f"bench_{slug}_{record.device}.json"
+        record.save(path)
+        figure, alt = bench_figure(record)
+        picture = path.with_suffix(".png")
+        picture.write_bytes(png_bytes(figure))
+        print(f"{describe_device(record.device)}\n\n{report(record)}\n")
+        print(f"The picture {picture}: {alt}")
+        print(f"The record is in {path}. It took {seconds / 60:.1f} minutes.")
+        return 0
+
+    def _command(self, device: str, label: str) -> str:
+        flags = ["--quick"] * self.quick + ["--peers"] * self.peers
+        words = ["python -m bhushgpt bench", *flags, f"--device {device}", f'--label "{label}"']
+        return " ".join(words)
+
+
+class _Progress:
+    """One line on a terminal that is written over, and lines of their own anywhere else."""
+
+    def __init__(self) -> None:
+        self.title = ""
+        self._live = sys.stderr.isatty()
+
+    def __call__(self, line: str) -> None:
+        text = f"{self.title}{line}"[:100]
+        print(
+            f"\r{text:<100}" if self._live else text,
+            end="" if self._live else "\n",
+            file=sys.stderr,
+        )
+        sys.stderr.flush()
+
+    def clear(self) -> None:
+        if self._live:
+            print(f"\r{'':<100}\r", end="", file=sys.stderr)
+
+
+def _card(device: str) -> dict[str, Any]:
+    card = machine_card()
+    if device == "cuda":
+        card["cuda"] = torch.version.cuda
+        card["driver"] = _driver()
+    return card
+
+
+def _driver() -> str | None:
+    """Return the version of NVIDIA's driver, if its file tells."""
+    file = Path("/proc/driver/nvidia/version")
+    found = re.search(r"\d+\.\d+(\.\d+)?", file.read_text()) if file.is_file() else None
+    return found.group() if found else None
+
+
+def _digits(value: float) -> float:
+    return float(f"{value:.4g}")  # more would pretend to a precision that no timing has
+
+
+def _rounded(row: Measured) -> Measured:
+    row.seconds = [_digits(s) for s in row.seconds]
+    row.setup_seconds = None if row.setup_seconds is None else _digits(row.setup_seconds)
+    return row
