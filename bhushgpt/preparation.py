@@ -71,7 +71,7 @@ def prepare(
         return
     _check_unused(folder)
     with lock_run(folder):
-        _start(plan, tokenizer, folder)
+        start_folder(plan, tokenizer, folder)
         found = ((n, read_record(folder, n, plan.vocab_size)) for n in range(len(plan.shards)))
         records = {number: record for number, record in found if record}
         check_disk(plan, folder, set(records))
@@ -82,7 +82,7 @@ def prepare(
             records[number] = record
             yield ShardDone(number, record, before=False)
         finish(plan, tokenizer, folder, [records[number] for number in sorted(records)])
-        _clean(folder)
+        clean_folder(folder)
 
 
 def is_done(plan: Plan, folder: Path) -> bool:
@@ -100,7 +100,7 @@ def is_done(plan: Plan, folder: Path) -> bool:
             f"{folder} holds other prepared tokens ({read_manifest(folder)['title']}; another "
             "input, tokenizer or split). Name another folder, or remove this one first."
         )
-    _clean(folder)
+    clean_folder(folder)
     return True
 
 
@@ -119,8 +119,14 @@ def _check_unused(folder: Path) -> None:
         )
 
 
-def _start(plan: Plan, tokenizer: Tokenizer, folder: Path) -> None:
-    """Write plan and tokenizer, or see that those in the folder are the same."""
+def start_folder(plan: Plan, tokenizer: Tokenizer, folder: Path) -> None:
+    """Write plan and tokenizer into a folder, or see that those in it are the same.
+
+    Raises:
+        UserError: If the folder holds an unfinished preparation by another plan.
+
+    Lesson: notebook 13.
+    """
     if (folder / PLAN).exists():
         old = Plan.load(folder)
         if old.digest != plan.digest:
@@ -129,7 +135,7 @@ def _start(plan: Plan, tokenizer: Tokenizer, folder: Path) -> None:
                 f"{folder} holds an unfinished preparation of another kind ({points}). Give the "
                 "command that it was started with, name another folder, or remove this one."
             )
-    (folder / WORK).mkdir(exist_ok=True)
+    (folder / WORK).mkdir(parents=True, exist_ok=True)
     for leftover in (folder / WORK).glob(".*"):  # of a run that was killed
         leftover.unlink(missing_ok=True)
     tokenizer.save(folder / TOKENIZER)
@@ -147,7 +153,10 @@ def _tokenize(
         yield number, tokenize_shard(folder, plan, encoder, number)
 
 
-def _clean(folder: Path) -> None:
-    """Remove what only an unfinished preparation needs."""
+def clean_folder(folder: Path) -> None:
+    """Remove what only an unfinished preparation needs.
+
+    Lesson: notebook 13.
+    """
     shutil.rmtree(folder / WORK, ignore_errors=True)
     (folder / PLAN).unlink(missing_ok=True)

@@ -49,14 +49,36 @@ def tokenize_shard(folder: Path, plan: Plan, encoder: DocumentEncoder, number: i
     Lesson: notebook 13.
     """
     skipped: Counter[str] = Counter()
-    refused = None
     try:
         pages = read_shard(plan.shards[number], plan.limits, skipped)
-        record = _tokenize(folder, plan, encoder, number, pages)
+        return store_pages(folder, plan, encoder, number, pages, skipped)
     except Damaged as error:
-        skipped.clear()
-        refused = str(error)
-        record = _tokenize(folder, plan, encoder, number, ())
+        return store_pages(folder, plan, encoder, number, (), Counter(), str(error))
+
+
+def store_pages(
+    folder: Path,
+    plan: Plan,
+    encoder: DocumentEncoder,
+    number: int,
+    pages: Iterable[Document],
+    skipped: Counter[str],
+    refused: str | None = None,
+) -> Record:
+    """Encode the documents of a shard and store them and their record.
+
+    Args:
+        folder: The output folder.
+        plan: What to do.
+        encoder: What to encode with.
+        number: Which of the plan's shards.
+        pages: Its documents, in their order.
+        skipped: What was left out of it; looked at when all pages have come.
+        refused: Why the shard gives nothing.
+
+    Lesson: notebook 13.
+    """
+    record = _tokenize(folder, plan, encoder, number, pages)
     record |= {"shard": plan.shards[number].name, "refused": refused}
     record["skipped"] = dict(sorted((+skipped).items()))
     write_atomically(_record_file(folder, number), json.dumps(record, indent=1).encode())
