@@ -13,7 +13,7 @@ import requests
 from bhushgpt.downloads import URL_SECONDS, DownloadError
 from bhushgpt.web_answers import is_web_page, web_reason
 
-PIECE = 1 << 18
+PIECE = 1 << 14  # of a piece that is broken off in the middle nothing is kept
 TRIES = 5  # in a row without a single new byte
 
 
