@@ -9,8 +9,7 @@ Letters: B batch, T time, C channels, N tokens (B * T), V vocabulary.
 Lesson: notebook 14.
 """
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,21 +18,25 @@ from torch import Tensor, nn
 
 from bhushgpt.activation_checkpoints import recomputed_blocks
 from bhushgpt.cheap_dropout import use_cheap_dropout
-from bhushgpt.chunked_loss import chunked_loss
+from bhushgpt.chunked_loss import chunked_loss, headless
 from bhushgpt.compilation import compile_trouble
 from bhushgpt.errors import UserError, nearest
 from bhushgpt.losses import next_token_loss
 from bhushgpt.non_finite import explain_non_finite
-from bhushgpt.precision import PRECISIONS, GradientScaler, Precision, autocast, pick_precision
+from bhushgpt.precision import (
+    PRECISIONS,
+    GradientScaler,
+    Precision,
+    autocast,
+    pick_precision,
+    refuse_half_weights,
+)
 from bhushgpt.run_config import RunConfig
 from bhushgpt.training import LossFunction
 
 Compiling = Literal["auto", "on", "off"]
 # From this vocabulary on the logits weigh more than the rest; so many tokens are scored at a time.
 LARGE_VOCABULARY, CHUNK_TOKENS = 8192, 512
-# Takes the head's place for the moment of a chunked loss. Always the same one: compiled code
-# looks whether it still is.
-_NO_HEAD = nn.Identity()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +142,7 @@ class AcceleratedLoss:
     def _loss(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
         if not self.acceleration.chunk_tokens:
             return next_token_loss(model(inputs), targets)
-        with _headless(model) as head:
+        with headless(model) as head:
             hidden = model(inputs).flatten(0, 1)  # (N, C)
             return chunked_loss(
                 hidden, head.weight, targets.flatten(), self.acceleration.chunk_tokens
@@ -154,22 +157,6 @@ class AcceleratedLoss:
         return explain_non_finite(model, inputs, targets, self, step=step)
 
 
-@contextmanager
-def _headless(model: nn.Module) -> Iterator[nn.Linear]:
-    """Inside the `with` the model gives what would go into its head (B, T, C), not logits."""
-    head = getattr(model, "head", None)
-    if not isinstance(head, nn.Linear) or head.bias is not None:
-        raise UserError(
-            "The chunked loss needs a model whose last layer is a linear `head` without a bias, "
-            f"as a GPT's is; this one is a {type(model).__name__}. Set chunk_tokens to 0."
-        )
-    model.head = _NO_HEAD
-    try:
-        yield head
-    finally:
-        model.head = head
-
-
 def accelerate(model: nn.Module, acceleration: Acceleration) -> LossFunction:
     """Prepare a model in place, and return the loss function to train it with.
 
@@ -180,6 +167,9 @@ def accelerate(model: nn.Module, acceleration: Acceleration) -> LossFunction:
         model: On its device.
         acceleration: From `pick_acceleration`, or your own.
 
+    Raises:
+        UserError: If the weights themselves are in float16: most steps would be rounded away.
+
     Lesson: notebook 14.
 
     >>> from bhushgpt.gpt import GPT, GPTConfig
@@ -189,6 +179,7 @@ def accelerate(model: nn.Module, acceleration: Acceleration) -> LossFunction:
     >>> 1.5 < loss_function(model, ids, ids).item() < 2.2
     True
     """
+    refuse_half_weights(model)
     if acceleration.cheap_dropout:
         use_cheap_dropout(model)
     if acceleration.compile:

@@ -5,17 +5,23 @@ such tables. Here a few hundred tokens at a time are scored, judged and forgotte
 is known at that moment (softmax minus the truth), so it is computed by hand on the way forward,
 and no score has to be computed twice.
 
-Letters: N tokens (B * T), C channels, V vocabulary, K tokens of one chunk.
+Letters: B batch, T time, N tokens (B * T), C channels, V vocabulary, K tokens of one chunk.
 
 Lesson: notebook 14.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bhushgpt.errors import UserError
+
+# Takes the head's place for the moment of a chunked loss. Always the same one: compiled code
+# looks whether it still is.
+_NO_HEAD = nn.Identity()
 
 
 def chunked_loss(hidden: Tensor, weight: Tensor, targets: Tensor, chunk_tokens: int) -> Tensor:
@@ -67,14 +73,14 @@ class _ChunkedLoss(torch.autograd.Function):
         total = torch.zeros((), device=hidden.device)
         for begin in range(0, len(hidden), chunk_tokens):
             rows = slice(begin, begin + chunk_tokens)
-            chunk = hidden[rows].to(dtype)  # (K, C)
+            chunk = hidden[rows].to(dtype)  # (_, C)
             loss, slope = _judge(chunk @ head.T, targets[rows], any(wanted))
             total += loss
             if slope is None:
                 continue
-            slope = slope.div_(len(hidden)).to(dtype)  # (K, V)
+            slope = slope.div_(len(hidden)).to(dtype)  # (_, V)
             if hidden_grad is not None:
-                hidden_grad[rows] = slope @ head  # (K, C)
+                hidden_grad[rows] = slope @ head  # (_, C)
             if weight_grad is not None:
                 weight_grad += slope.T @ chunk  # (V, C)
         ctx.save_for_backward(hidden_grad, weight_grad)
@@ -98,3 +104,34 @@ def _judge(logits: Tensor, targets: Tensor, with_slope: bool) -> tuple[Tensor, T
     slope = scores.sub_(norm[:, None]).exp_()  # (K, V)
     slope[torch.arange(len(targets), device=targets.device), targets] -= 1
     return loss, slope
+
+
+@contextmanager
+def headless(model: nn.Module) -> Iterator[nn.Linear]:
+    """Inside the `with` the model gives what would go into its head (B, T, C), not logits.
+
+    Yields:
+        The head.
+
+    Raises:
+        UserError: If the model has no linear `head` without a bias.
+
+    Lesson: notebook 14.
+
+    >>> from bhushgpt.gpt import GPT, GPTConfig
+    >>> model = GPT(GPTConfig(vocab_size=7, context_length=4, n_layer=1, n_head=1, n_embd=8))
+    >>> with headless(model) as head:
+    ...     model(torch.zeros(1, 4, dtype=torch.long)).shape
+    torch.Size([1, 4, 8])
+    """
+    head = getattr(model, "head", None)
+    if not isinstance(head, nn.Linear) or head.bias is not None:
+        raise UserError(
+            "The chunked loss needs a model whose last layer is a linear `head` without a bias, "
+            f"as a GPT's is; this one is a {type(model).__name__}. Set chunk_tokens to 0."
+        )
+    model.head = _NO_HEAD
+    try:
+        yield head
+    finally:
+        model.head = head

@@ -95,6 +95,22 @@ def autocast(device: torch.device | str, precision: Precision) -> AbstractContex
     return torch.autocast(torch.device(device).type, dtype=getattr(torch, precision))
 
 
+def refuse_half_weights(model: nn.Module) -> None:
+    """Refuse to train weights that are in float16 themselves: small steps would change nothing.
+
+    Raises:
+        UserError: If there is one; the message names it.
+
+    Lesson: notebook 14.
+    """
+    half = [name for name, weight in model.named_parameters() if weight.dtype == torch.float16]
+    if half:
+        raise UserError(
+            f"The weights are in float16 ({half[0]}), in which a small step changes nothing. Call "
+            "model.float(), and train with precision float16, which brings a scaler along."
+        )
+
+
 class GradientScaler:
     """Multiplies the gradient by a power of two on its way, and divides it again at the weights.
 

@@ -143,3 +143,24 @@ def test_compiling_in_place_keeps_the_keys_and_is_asked_for_once(monkeypatch):
     monkeypatch.setattr(GPT, "compile", lambda self: calls.append(self))
     accelerate(model, Acceleration(compile=True))
     assert calls == [model]
+
+
+def test_a_compiled_model_gives_the_plain_run_and_is_compiled_once(monkeypatch):
+    """Through the tracer alone: its code needs no compiler, and so this runs everywhere."""
+    import torch._dynamo
+    from torch._dynamo.testing import CompileCounter
+
+    counter = CompileCounter()
+    whole = GPT.compile
+    monkeypatch.setattr(GPT, "compile", lambda self: whole(self, backend=counter))
+    model = small_gpt()
+    keys = list(model.state_dict())
+    fast = run(model, Acceleration(compile=True, chunk_tokens=5))
+    traced = counter.frame_count
+    assert traced > 0 and list(model.state_dict()) == keys
+    plain = run(small_gpt(), Acceleration())
+    for report, expected in zip(fast, plain, strict=True):
+        assert report.loss == pytest.approx(expected.loss, rel=1e-5)
+    run(model, Acceleration(chunk_tokens=5))  # the head leaves and comes back: no new trace
+    assert counter.frame_count == traced
+    torch._dynamo.reset()

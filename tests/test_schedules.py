@@ -50,7 +50,33 @@ def test_cosine_is_half_way_in_the_middle_and_flat_at_both_ends():
     assert first < middle / 10 and last < middle / 10
 
 
-@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_wsd_stays_and_then_falls_in_a_straight_line_to_the_end():
+    config = settings(schedule="wsd", decay_steps=20, min_learning_rate=0.04)
+    rates = [learning_rate(step, config) for step in range(10, 101)]
+    assert set(rates[:71]) == {0.4}
+    assert [a - b for a, b in pairwise(rates[70:])] == pytest.approx([0.36 / 20] * 20)
+    assert rates[-1] == pytest.approx(0.04)
+
+
+def test_wsd_takes_a_tenth_of_the_run_for_the_way_down_if_not_told():
+    config = settings(schedule="wsd")
+    assert learning_rate(90, config) == 0.4 > learning_rate(91, config)
+
+
+def test_a_wsd_run_can_be_made_longer_and_a_cosine_run_cannot():
+    for schedule, same in (("wsd", 91), ("cosine", 11)):
+        short, long = settings(schedule=schedule), settings(schedule=schedule, steps=200)
+        equal = [learning_rate(n, short) == learning_rate(n, long) for n in range(100)]
+        assert equal.index(False) == same
+
+
+def test_a_decay_that_is_longer_than_what_is_left_begins_after_the_warm_up():
+    config = settings(schedule="wsd", decay_steps=500)
+    assert learning_rate(10, config) == 0.4
+    assert learning_rate(55, config) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "wsd"])
 def test_after_the_planned_end_the_rate_stays_at_the_minimum(schedule):
     config = settings(schedule=schedule, min_learning_rate=0.01)
     assert learning_rate(100, config) == learning_rate(5000, config) == pytest.approx(0.01)

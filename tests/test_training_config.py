@@ -52,3 +52,9 @@ def test_the_edges_are_allowed():
 def test_a_run_cannot_be_changed_under_way():
     with pytest.raises(dataclasses.FrozenInstanceError):
         TrainingConfig(steps=1).steps = 2  # type: ignore[misc]
+
+
+def test_decay_steps_belong_to_wsd_alone():
+    with pytest.raises(UserError, match="decay_steps is 5, but only the schedule wsd"):
+        TrainingConfig(steps=10, schedule="cosine", decay_steps=5)
+    assert TrainingConfig(steps=10, schedule="wsd", decay_steps=5).decay_steps == 5
