@@ -102,11 +102,16 @@ def _finish(temporary: Path, target: Path) -> None:
     for file in (path for path in temporary.rglob("*") if path.is_file()):
         file.chmod(mode)
     old = hidden(target.parent, target.name, "old")
-    if os.path.lexists(target):  # the same step again, after a resume
-        if target.is_symlink() or not target.is_dir():
-            raise UserError(f"{target} is not a folder, so it is not replaced. Move it away.")
-        target.replace(old)
-    temporary.replace(target)
+    if os.path.lexists(target) and (target.is_symlink() or not target.is_dir()):
+        raise UserError(f"{target} is not a folder, so it is not replaced. Move it away.")
+    try:
+        if target.exists():  # the same step again, after a resume
+            target.replace(old)
+        temporary.replace(target)
+    except BaseException:  # Ctrl-C too: between its two names the old one has none
+        if old.exists() and not target.exists():
+            old.replace(target)
+        raise
     flush(target.parent)
     remove(old)
 

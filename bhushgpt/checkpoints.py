@@ -117,7 +117,7 @@ def save_checkpoint(
         )
         save_file(weights, temporary / MODEL)
         save_file(tensors, temporary / OPTIMIZER)
-    return folder / f"step_{state.step:08d}"
+    return folder.expanduser() / f"step_{state.step:08d}"
 
 
 def load_checkpoint(

@@ -30,7 +30,7 @@ class RandomState:
     """
 
     tensors: dict[str, Tensor]
-    """By name: `python`, `python.normal`, `numpy`, `numpy.normal`, `torch`, `cuda.0` and so on."""
+    """By name: `python`, `python.normal`, `numpy`, `numpy.normal`, `torch`, and `cuda` or `mps`."""
 
     @classmethod
     def now(cls) -> "RandomState":
@@ -48,8 +48,9 @@ class RandomState:
             "torch": torch.get_rng_state(),
         }
         if torch.cuda.is_available() and torch.cuda.is_initialized():
-            for number, state in enumerate(torch.cuda.get_rng_state_all()):
-                tensors[f"cuda.{number}"] = state
+            tensors["cuda"] = torch.cuda.get_rng_state()  # of the card that this process uses
+        if torch.backends.mps.is_available():
+            tensors["mps"] = torch.mps.get_rng_state()
         return cls(tensors)
 
     def restore(self, device: torch.device | str = "cpu") -> None:
@@ -80,8 +81,8 @@ class RandomState:
         state = (np.array(key, dtype=np.uint32), position, has_gauss, gauss)
         np.random.set_state(("MT19937", *state))
         torch.set_rng_state(self.tensors["torch"].cpu())
-        if device.type == "cuda":
-            # A run that moves from the CPU to a GPU has nothing to restore there.
-            for name, tensor in self.tensors.items():
-                if name.startswith("cuda."):
-                    torch.cuda.set_rng_state(tensor.cpu(), int(name.removeprefix("cuda.")))
+        # A run that moves from the CPU to a GPU has nothing to restore there.
+        if device.type == "cuda" and "cuda" in self.tensors:
+            torch.cuda.set_rng_state(self.tensors["cuda"].cpu(), device)
+        if device.type == "mps" and "mps" in self.tensors:
+            torch.mps.set_rng_state(self.tensors["mps"].cpu())

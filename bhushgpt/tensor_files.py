@@ -22,6 +22,7 @@ from bhushgpt.files import open_regular
 # The largest GPT-2 has 580 tensors, and AdamW three for each: a few hundred kilobytes of header.
 LONGEST_HEADER = 2**22
 MOST_TENSORS = 20_000
+MOST_DIMENSIONS = 8
 KINDS = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -103,6 +104,8 @@ def _facts(header: dict[str, Any], data_bytes: int) -> dict[str, TensorFacts]:
     for name, entry in entries.items():
         begin, end = entry["data_offsets"]
         shape = tuple(entry["shape"])
+        if len(shape) > MOST_DIMENSIONS:
+            raise ValueError(f"{name!r} has {len(shape):,} dimensions")
         if not all(type(number) is int and number >= 0 for number in (*shape, begin, end)):
             raise ValueError(f"sizes of {name!r} are not whole numbers from 0")
         facts[name] = TensorFacts(KINDS[entry["dtype"]], shape)

@@ -91,6 +91,16 @@ def test_settings_and_tokenizer_come_back(saved):
     assert loaded.state.step == 3
 
 
+@pytest.mark.parametrize("position", ["learned", "sinusoidal", "rotary"])
+def test_every_kind_of_positions_comes_back(position, tmp_path):
+    config, _, _ = fresh()
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, position=position))
+    state = TrainState.fresh(build_model(config), config.training)
+    loaded = load_checkpoint(save_checkpoint(tmp_path, state, config, TOKENIZER))
+    for name, tensor in state.model.state_dict().items():
+        assert torch.equal(tensor, loaded.state.model.state_dict()[name])
+
+
 def test_the_tied_weight_stays_tied(saved):
     model = load_checkpoint(saved).state.model
     assert isinstance(model, GPT)

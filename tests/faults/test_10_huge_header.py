@@ -50,6 +50,10 @@ BAD = {
         "does not fit into its place",
     ),
     "a huge shape": (tensor_file({"a": entry([10**12], 0, 8)}, EIGHT), "does not fit"),
+    "a million dimensions": (
+        tensor_file({"a": entry([9] * 1_000_000, 0, 8)}, EIGHT),
+        "has 1,000,000 dimensions",
+    ),
     "a negative shape": (tensor_file({"a": entry([-2, -1], 0, 8)}, EIGHT), "not whole numbers"),
     "a shape of true": (tensor_file({"a": entry([True, 2], 0, 8)}, EIGHT), "not whole numbers"),
     "a broken number": (tensor_file({"a": entry([2.5], 0, 8)}, EIGHT), "not whole numbers"),

@@ -1,6 +1,7 @@
 """Fault 13: old checkpoints go only once the new one is verified; `best` and `last` never go."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -76,6 +77,24 @@ def test_nothing_is_deleted_if_the_new_one_is_not_whole(run, monkeypatch) -> Non
     assert steps(run) == [10, 20]
     assert followed(run, LAST) == run / "step_00000010"
     assert load_checkpoint(run / "step_00000010").state.step == 10
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(13, "Permission denied")])
+def test_stopped_between_two_names_the_old_one_has_its_own_back(error, run, monkeypatch) -> None:
+    save(run, 10)
+    replace = Path.replace
+
+    def stop(path, target):
+        if ".new." in path.name:
+            raise error
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", stop)
+    with pytest.raises((KeyboardInterrupt, UserError)):
+        save(run, 10)
+    monkeypatch.undo()
+    assert load_checkpoint(run).state.step == 10
+    assert leftovers.sweep(run) == []
 
 
 def test_a_deletion_that_fails_is_a_warning_and_the_run_goes_on(run, monkeypatch) -> None:

@@ -30,7 +30,8 @@ from bhushgpt.training import train
 from tests.small_runs import TOKENIZER, batches_of, fresh_state, same_weights, small_config
 
 INTERVAL = 2
-LONGEST_LIFE = 0.15  # seconds; some twenty steps and saves
+LONGEST_LIFE = 0.1  # seconds after the first step; some ten steps and saves
+YOUNG = 0.2  # share of the runs that are killed before they have done anything
 
 
 @dataclass
@@ -79,8 +80,8 @@ def live(folder: Path, pipe: int) -> None:
                 os.write(pipe, f"saved {report.step}\n".encode())
 
 
-def kill_once(folder: Path, life: float) -> list[str]:
-    """Start the run, kill it after some seconds, and return what it had said."""
+def kill_once(folder: Path, life: float, *, young: bool) -> list[str]:
+    """Start the run, kill it some seconds after its start or its first step; return its words."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -90,11 +91,14 @@ def kill_once(folder: Path, life: float) -> list[str]:
             os.write(writer, f"problem {error!r}\n".encode())
         os._exit(1)
     os.close(writer)
-    time.sleep(life)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
     with os.fdopen(reader, encoding="utf-8") as said:
-        return said.read().splitlines()
+        lines = []
+        while not young and not any("trained" in line or "problem" in line for line in lines):
+            lines.append(said.readline())
+        time.sleep(life)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        return "".join([*lines, said.read()]).splitlines()
 
 
 def campaign(folder: Path, kills: int, seed: int = 0) -> Tally:
@@ -105,7 +109,8 @@ def campaign(folder: Path, kills: int, seed: int = 0) -> Tally:
     save_checkpoint(folder, fresh_state(config), config, TOKENIZER)
     tally = Tally()
     for _ in range(kills):
-        said = kill_once(folder, chance.uniform(0, LONGEST_LIFE))
+        young = chance.random() < YOUNG
+        said = kill_once(folder, chance.uniform(0, LONGEST_LIFE), young=young)
         tally.kills += 1
         _judge(tally, folder, said)
     _compare_with_unbroken(tally, folder, config)
