@@ -91,6 +91,7 @@ class Train:
             with saved_whatever_happens(place.folder):
                 start = self._resumed if place.resumes else self._fresh
                 session = start(place, world)
+                session.notices[:0] = place.notices
                 if session.finished and "ladder" in session.run.record:
                     done = f"is finished: all {session.state.step} steps are done."
                     print(f"The run in {session.run.path} {done} Next:")
@@ -131,15 +132,13 @@ class Train:
     def _resumed(self, place: Place, world: World) -> Session:
         asked = {"preset": self.preset, "corpus": self.corpus, "steps": self.steps}
         refuse_other_run(run_of(place.folder), asked)
-        session = resume_session(
+        return resume_session(
             place.checkpoint or place.folder,
             world,
             asked=self._options(),
             accumulation=self.accumulation,
             skip_batch=self.skip_batch,
         )
-        session.notices[:0] = place.notices
-        return session
 
     def _options(self) -> dict[str, Any]:
         compiles = {True: "on", False: "off", None: None}[self.compile]

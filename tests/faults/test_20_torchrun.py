@@ -1,0 +1,99 @@
+"""Fault 20: torchrun is asked to end, or one of its processes dies. All save the same step, and
+the run goes on from there to the same weights."""
+
+import os
+import signal
+import sys
+
+import psutil
+import pytest
+import torch
+
+from bhushgpt.checkpoints import latest_checkpoint, load_checkpoint
+from bhushgpt.cli import main
+from tests.interrupted_runs import flags, history, launch, wait_for_step
+
+pytestmark = pytest.mark.skipif(
+    sys.platform == "win32" or not torch.distributed.is_available(),
+    reason="Here are no signals, or this PyTorch knows no distributed computing.",
+)
+STEPS = 60
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    file = tmp_path_factory.mktemp("text") / "cats.txt"
+    file.write_text("the cat sat on the mat and the dog sat on the log\n" * 60, encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="module")
+def unbroken(text, tmp_path_factory):
+    """The weights of a run that two processes make without being disturbed."""
+    folder = tmp_path_factory.mktemp("runs")
+    process = launch(flags(text, folder / "run", steps=STEPS), folder / "log", processes=2)
+    assert process.wait(120) == 0, (folder / "log").read_text()
+    return folder / "run"
+
+
+def weights(folder):
+    return load_checkpoint(folder).state.model.state_dict()
+
+
+def same_weights(one, other):
+    return all(
+        torch.equal(a, b) for a, b in zip(*(weights(f).values() for f in (one, other)), strict=True)
+    )
+
+
+def worker(process, rank):
+    """Return the process that torchrun started as that rank."""
+    return next(
+        child
+        for child in psutil.Process(process.pid).children(recursive=True)
+        if child.environ().get("RANK") == str(rank)
+    )
+
+
+def test_asked_to_end_all_save_the_same_step_and_another_number_of_processes_goes_on(
+    text, unbroken, tmp_path, capsys
+):
+    folder, log = tmp_path / "run", tmp_path / "log"
+    process = launch(flags(text, folder, "--save-every", 1000, steps=STEPS), log, processes=2)
+    try:
+        wait_for_step(folder, 3)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 1  # of torchrun itself; its processes ended with 143
+    finally:
+        process.kill()
+    said = log.read_text(encoding="utf-8")
+    last = history(folder)[-1]["step"]
+    assert 3 <= last < STEPS
+    assert latest_checkpoint(folder).name == f"step_{last:08d}"
+    assert said.count(f"step_{last:08d} of {folder} is saved") == 1  # one process speaks
+    assert said.count("text    cats.txt") == 1
+    assert main(["train", "--resume", str(folder)]) == 0
+    assert "the number of processes is 1 (it was 2)" in capsys.readouterr().out
+    pairs = zip(weights(folder).values(), weights(unbroken).values(), strict=True)
+    assert all(torch.allclose(one, two, rtol=1e-3, atol=1e-4) for one, two in pairs)
+
+
+def test_one_process_is_killed_and_torchrun_goes_on_to_the_same_weights(text, unbroken, tmp_path):
+    folder, log = tmp_path / "run", tmp_path / "log"
+    command = flags(text, folder, "--save-every", 5, steps=STEPS)
+    process = launch(command, log, processes=2, restarts=1)
+    try:
+        wait_for_step(folder, 12)
+        os.kill(worker(process, rank=1).pid, signal.SIGKILL)
+        assert process.wait(120) == 0, log.read_text()
+    finally:
+        process.kill()
+    said = log.read_text(encoding="utf-8")
+    assert "start   after step " in said
+    assert [line["step"] for line in history(folder)] == list(range(1, STEPS + 1))
+    assert same_weights(folder, unbroken)
+    assert [line["loss"] for line in history(folder)] == [
+        line["loss"] for line in history(unbroken)
+    ]
+    assert main(["complete", "--run", str(folder), "--prompt", "the", "--tokens", "3"]) == 0
+    assert main(["evaluate", "--run", str(folder)]) == 0
