@@ -1,0 +1,74 @@
+"""Fault 38: worker processes on Windows and macOS, where the caller's script is run once more."""
+
+import json
+import subprocess
+import sys
+
+from bhushgpt.prepared_tokens import PreparedTokens
+from tests.pages import make_pages, openwebtext
+
+PAGES = make_pages(80)
+# No `if __name__ == "__main__":`, as in a notebook or a first script.
+UNGUARDED = """
+import multiprocessing
+import sys
+
+multiprocessing.set_start_method("spawn")
+with open("started", "a") as file:
+    file.write("x")
+
+from bhushgpt.preparation import prepare
+from bhushgpt.preparation_plan import make_plan
+from bhushgpt.shard_search import find_shards
+from bhushgpt.tokenizers import ByteTokenizer
+
+tokenizer = ByteTokenizer()
+plan = make_plan(find_shards(["pages.tar"]), tokenizer, "Pages", held_out=0.2)
+print(sum(done.documents for done in prepare(plan, tokenizer, "out", workers=2)))
+"""
+# The same handed to multiprocessing: what the workers of our own protect from.
+PROCESS = """
+import multiprocessing
+
+worker = multiprocessing.get_context("spawn").Process(target=print, args=("done",))
+worker.start()
+worker.join()
+"""
+
+
+def run(code, folder, seconds=60.0) -> subprocess.CompletedProcess[str]:
+    script = folder / "script.py"
+    script.write_text(code)
+    return subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+
+
+def test_a_script_without_a_guard_prepares_with_two_workers(tmp_path) -> None:
+    openwebtext(tmp_path / "pages.tar", PAGES)
+    done = run(UNGUARDED, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["80"]
+    assert (tmp_path / "started").read_text() == "x"  # the script ran once
+    PreparedTokens.open(tmp_path / "out").verify()
+
+
+def test_multiprocessing_itself_refuses_such_a_script(tmp_path) -> None:
+    done = run(PROCESS, tmp_path)
+    assert "done" not in done.stdout
+    assert "__name__ == '__main__'" in done.stderr
+
+
+def test_the_workers_load_neither_torch_nor_the_callers_script() -> None:
+    code = (
+        "import sys, json; import bhushgpt.preparation_workers, bhushgpt.shard_tokens\n"
+        "import bhushgpt.preparation_plan, bhushgpt.bpe\n"
+        "print(json.dumps('torch' in sys.modules))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(said.stdout) is False
