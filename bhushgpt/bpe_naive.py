@@ -53,12 +53,16 @@ def merge(ids: Sequence[int], pair: Merge, new_id: int) -> list[int]:
 
     Lesson: notebook 12.
     """
+    left, right = pair
     merged: list[int] = []
-    place = 0
-    while place < len(ids):
-        found = tuple(ids[place : place + 2]) == pair
-        merged.append(new_id if found else ids[place])
-        place += 2 if found else 1
+    place, last = 0, len(ids) - 1
+    while place <= last:
+        if ids[place] == left and place < last and ids[place + 1] == right:
+            merged.append(new_id)
+            place += 2
+        else:
+            merged.append(ids[place])
+            place += 1
     return merged
 
 

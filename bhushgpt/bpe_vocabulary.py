@@ -72,9 +72,13 @@ class BPEVocabulary(JsonStored):
             raise UserError(f"This tokenizer has no {END_OF_TEXT}; train it with that special one.")
         return self.special_ids[END_OF_TEXT]
 
-    @cached_property
+    @property
     def digest(self) -> str:
         """The sha256 of merges and special tokens: it decides which ids a text gets."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         return sha256(json.dumps([self.kind, self._merge_numbers, [*self.special_ids]]).encode())
 
     @cached_property
