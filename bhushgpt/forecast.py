@@ -94,11 +94,13 @@ def training_memory(config: RunConfig) -> int:
     if not isinstance(model, GPTConfig):
         return 4 * (4 * parameter_count(config) + tokens * logits)
     C, T = model.n_embd, model.context_length
-    # Kept per token and block: 2 norms' inputs and outputs (4 C), q, k, v (3 C), the heads' mix
-    # (1 C), the wide layer before and after GELU (8 C), and a row of T weights in every head.
-    # Dropout keeps a mask and a result beside each of its inputs.
+    # Kept per token and block: 2 norms' inputs and outputs (4 C), q, k, v as computed and as the
+    # heads take them (6 C), the heads' mix (1 C), the wide layer before and after GELU (8 C), and a
+    # row of T weights in every head. Dropout keeps a mask and a result beside each of its inputs,
+    # rotary positions q and k before and after they are turned.
     weights, masks = (3, 2 * C) if model.dropout else (1, 0)
-    kept = model.n_layer * (16 * C + masks + weights * model.n_head * T) + logits
+    turned = 2 * C if model.position == "rotary" else 0
+    kept = model.n_layer * (19 * C + turned + masks + weights * model.n_head * T) + logits
     return 4 * (4 * parameter_count(config) + tokens * kept)
 
 

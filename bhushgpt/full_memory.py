@@ -62,17 +62,20 @@ def is_memory_error(error: BaseException) -> bool:
 def memory_explained(config: RunConfig, device: torch.device | str) -> Iterator[None]:
     """Turn full memory inside the `with` into the table of knobs.
 
+    What is free is measured on entering: when the memory is full, the failed step still holds it.
+
     Raises:
         UserError: With `memory_advice`, if the memory is full.
 
     Lesson: notebook 11.
     """
+    there = free_memory(device)
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         if not is_memory_error(error):
             raise
         # The formula may say that it fits; it did not, so the advice starts below what failed.
-        room = min(free_memory(device), round(training_memory(config) / (1 + SPARE)))
+        room = min(there, round(training_memory(config) / (1 + SPARE)))
         where = torch.device(device).type
         raise UserError(f"The memory is full. {memory_advice(config, room, where)}") from error

@@ -88,7 +88,9 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
     probabilities = values.float().softmax(dim=-1)  # (B, V)
     before = probabilities.cumsum(dim=-1) - probabilities  # (B, V)
     # A token stays if what stands before it has not reached p yet; nothing stands before the first.
-    values = values.masked_fill(before >= p, -torch.inf)  # (B, V)
+    # A p too small for float32 would be 0 there and leave nothing.
+    smallest = torch.finfo(torch.float32).tiny
+    values = values.masked_fill(before >= max(p, smallest), -torch.inf)  # (B, V)
     return torch.full_like(logits, -torch.inf).scatter(-1, ids, values)
 
 
