@@ -5,13 +5,14 @@ PYTHON ?= python3
 VENV_PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench test check lab notebooks
+.PHONY: help setup demo bench test faults check lab notebooks
 
 help: ## this list
 	@echo "make demo        train GPT-v1 on a book and let it write, in minutes"
 	@echo "make bench       measure this machine, and the course's speed on it (ARGS=--peers: and of others)"
 	@echo "make lab         open the notebooks in JupyterLab, at the first one"
 	@echo "make test        check everything: lint, types, unit tests, all notebooks"
+	@echo "make faults      attack it for minutes: kills, bit flips, full disks, malicious files"
 	@echo "make check       lint and types alone"
 	@echo "make notebooks   run the notebooks and store what they print"
 	@echo "make setup       set up only (.venv, libraries, book); the others do it by themselves"
@@ -29,6 +30,9 @@ demo: setup
 
 test: setup
 	@$(VENV_PYTHON) tools/test.py $(ARGS)
+
+faults: setup
+	@$(VENV_PYTHON) -m tools.faults $(ARGS)
 
 check: setup
 	@$(VENV_PYTHON) tools/test.py check

@@ -3,6 +3,7 @@
 Lesson: notebook 16.
 """
 
+import importlib
 import importlib.util
 import json
 import os
@@ -33,11 +34,11 @@ def check_kernel() -> Finding:
     if missing:
         text = f"{' and '.join(missing)} not installed: commands work, notebooks do not open."
         return Finding("look", "jupyter", text, "pip install jupyterlab ipykernel")
-    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
-
+    # By name: Jupyter is the notebooks' library, not one of the package's own.
+    kernels = importlib.import_module("jupyter_client.kernelspec")
     try:
-        starts = KernelSpecManager().get_kernel_spec("python3").argv[0]
-    except (NoSuchKernel, OSError, ValueError, IndexError):
+        starts = kernels.KernelSpecManager().get_kernel_spec("python3").argv[0]
+    except (kernels.NoSuchKernel, OSError, ValueError, IndexError):
         text = "there is no kernel named python3, which the notebooks ask for."
         return Finding("broken", "jupyter", text, "python -m ipykernel install --sys-prefix")
     if Path(starts).name != starts and not _same_python(starts):

@@ -4,6 +4,8 @@ A device without memory, "meta", plays the GPU: it behaves like one in that oper
 and the CPU are refused.
 """
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -43,7 +45,7 @@ def test_generating_and_training_say_it_too() -> None:
         next(generate(model, torch.zeros(1, 2, dtype=torch.long), 3))
     config = TrainingConfig(steps=2, batch_size=2)
     state = TrainState.fresh(gpt(), config)
-    elsewhere = [(torch.zeros(2, 4, dtype=torch.long, device="meta"),) * 2] * 2
+    elsewhere: Any = [(torch.zeros(2, 4, dtype=torch.long, device="meta"),) * 2] * 2
     with pytest.raises(UserError, match=r"The ids are on meta, the model on cpu"):
         next(train(state, elsewhere, config))
 
