@@ -146,9 +146,7 @@ def forecast(
     timed_steps: int = 3,
     loss_function: LossFunction = batch_loss,
 ) -> Forecast:
-    """Run a few steps on a copy of the model and say how long all of them will take.
-
-    On a CPU a step takes a part of the batch, if the batch is too large for a quick trial.
+    """Run a few steps, or parts of steps, on a copy of the model and say how long all will take.
 
     Args:
         config: The run.

@@ -18,7 +18,7 @@ from bhushgpt.tokenizers import CharTokenizer, Tokenizer
 
 # Of prepared tokens, however many there are, so much is judged and counted: seconds on a laptop.
 JUDGED_TOKENS = 2**18
-COUNTED_TOKENS = 4_000_000
+COUNTED_TOKENS = 3_000_000
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,184 @@
+"""What is logged of a run: speed, share of the limit, TensorBoard, samples, spikes, best."""
+
+import json
+import sys
+import time
+
+import pytest
+import torch
+
+from bhushgpt import saves, session
+from bhushgpt.acceleration import AcceleratedLoss
+from bhushgpt.checkpoint_links import followed
+from bhushgpt.checkpoints import load_checkpoint
+from bhushgpt.cli import main
+from bhushgpt.disk_space import NoRoom
+from bhushgpt.errors import UserError
+from bhushgpt.glances import usual_interval
+from bhushgpt.run_log import RunLog, machine_limit
+from bhushgpt.runs import RunFolder
+from bhushgpt.step_reports import Report
+from bhushgpt.tensorboards import FOLDER, NAMES
+from tests.interrupted_runs import STEPS, history, train
+
+TEXT = "the cat sat on the mat and the dog sat on the log\n" * 60
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    file = tmp_path_factory.mktemp("text") / "cats.txt"
+    file.write_text(TEXT, encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="module")
+def run(text, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    assert train(text, folder, "--tensorboard", "--save-every", 4, "--keep", 3) == 0
+    return folder
+
+
+def test_a_line_holds_the_report_the_speed_and_the_share_of_the_limit(tmp_path):
+    log = RunLog(RunFolder.create(tmp_path / "run", {}), weights=1000, limit=1e6)
+    time.sleep(0.01)
+    report = Report(step=1, loss=2.0, learning_rate=0.1, grad_norm=1.5, tokens=50)
+    line = log.line(report)
+    assert line["seconds"] >= 0.01
+    assert line["tokens_per_second"] == 50 / line["seconds"]
+    assert line["mfu"] == pytest.approx(6 * 1000 * 50 / line["seconds"] / 1e6)
+    assert "mfu" not in RunLog(log.run, weights=1000).line(report)
+
+
+def test_every_step_of_a_run_is_logged_with_all_of_it(run):
+    lines = RunFolder.open(run).history()
+    assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
+    for line in lines:
+        assert line["tokens_per_second"] > 0
+        assert line["grad_norm"] > 0
+        assert 0 < line["mfu"] < 1
+    record = json.loads((run / "run.json").read_text())
+    assert record["matmul_limit"] == machine_limit("cpu", "float32")
+
+
+def test_numbers_that_a_machine_cannot_multiply_have_no_limit(monkeypatch):
+    def refuse(*arguments, **more):
+        raise UserError("cannot multiply")
+
+    monkeypatch.setattr("bhushgpt.run_log.matmul_limit", refuse)
+    assert machine_limit.__wrapped__("cpu", "float16") is None
+
+
+def test_checkpoints_come_as_often_as_asked_and_the_best_stays(run):
+    names = sorted(path.name for path in run.glob("step_*"))
+    assert names == ["step_00000025", "step_00000028", "step_00000030"]
+    looks = [(line["held_out"], line["step"]) for line in history(run) if "held_out" in line]
+    nats, step = min(looks)
+    best = followed(run, "best")
+    assert best is not None and best.name == f"step_{step:08d}"
+    assert json.loads((run / "run.json").read_text())["best"] == {"step": step, "held_out": nats}
+    assert load_checkpoint(run / "best").state.step == step
+
+
+def test_samples_are_kept_by_step(run):
+    samples = RunFolder.open(run).samples()
+    assert [sample["step"] for sample in samples] == [25, 30]
+    assert all(sample["prompt"] == "the" and len(sample["text"]) == 64 for sample in samples)
+
+
+def test_tensorboard_reads_the_same_numbers(run):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run / FOLDER)).Reload()
+    for key, name in NAMES.items():
+        ours = [(line["step"], line[key]) for line in RunFolder.open(run).history() if key in line]
+        theirs = [(event.step, event.value) for event in events.Scalars(name)]
+        assert [step for step, _ in theirs] == [step for step, _ in ours]
+        assert [value for _, value in theirs] == pytest.approx([value for _, value in ours])
+    assert events.Tags()["tensors"] == ["sample/text_summary"]
+
+
+def test_without_tensorboard_one_sentence_says_what_to_do(text, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    assert train(text, tmp_path / "run", "--tensorboard", steps=2) == 1
+    assert "pip install tensorboard, or leave the flag out" in capsys.readouterr().err
+    assert train(text, tmp_path / "other", steps=2) == 0
+
+
+def test_a_jump_of_the_loss_is_reported_while_it_trains(text, tmp_path, monkeypatch, capsys):
+    class Jumpy(session.SpikeDetector):
+        def look(self, step, loss):
+            return super().look(step, 99.0 if step == 29 else loss)
+
+    monkeypatch.setattr(session, "SpikeDetector", Jumpy)
+    assert train(text, tmp_path / "run") == 0
+    assert "Spike at step 29: the loss is 99.000" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_said_and_training_goes_on_to_the_last_save(
+    text, tmp_path, monkeypatch, capsys
+):
+    original, full = saves.save_checkpoint, []
+
+    def save(folder, state, *rest, **more):
+        if state.step == 8:
+            full.append(state.step)
+            raise NoRoom("The disk is full.")
+        return original(folder, state, *rest, **more)
+
+    monkeypatch.setattr(saves, "save_checkpoint", save)
+    assert train(text, tmp_path / "run", "--save-every", 4) == 0
+    assert full == [8]
+    assert "The disk is full. Training goes on." in capsys.readouterr().err
+
+
+def test_a_disk_that_is_full_at_the_end_is_an_error(text, tmp_path, monkeypatch, capsys):
+    original = saves.save_checkpoint
+
+    def save(folder, state, *rest, **more):
+        if state.step == STEPS:
+            raise NoRoom("The disk is full.")
+        return original(folder, state, *rest, **more)
+
+    monkeypatch.setattr(saves, "save_checkpoint", save)
+    assert train(text, tmp_path / "run") == 1
+    err = capsys.readouterr().err
+    assert "bhushgpt: The disk is full." in err
+    assert "step_00000025" in err
+
+
+def test_a_bad_batch_stops_the_run_and_can_be_left_out(text, tmp_path, monkeypatch, capsys):
+    """The batch of step 12 gives no number, as often as it is tried; without it the run ends."""
+    bad: list[torch.Tensor] = []
+    take, compute = session.Batches.__getitem__, AcceleratedLoss.__call__
+
+    def taken(self, step):
+        inputs, targets = take(self, step)
+        if step == 12:
+            bad[:] = [inputs]
+        return inputs, targets
+
+    def computed(self, model, inputs, targets):
+        factor = float("nan") if bad and torch.equal(inputs, bad[0]) else 1.0
+        return factor * compute(self, model, inputs, targets)
+
+    monkeypatch.setattr(session.Batches, "__getitem__", taken)
+    monkeypatch.setattr(AcceleratedLoss, "__call__", computed)
+    folder = tmp_path / "run"
+    assert train(text, folder) == 1
+    for _ in range(2):  # going on meets the same batch again
+        err = capsys.readouterr().err
+        assert "Training stopped at step 13: the loss is nan" in err
+        assert "step_00000012" in err
+        assert main(["train", "--resume", str(folder)]) == 1
+    assert main(["train", "--resume", str(folder), "--skip-batch", "12"]) == 0
+    assert json.loads((folder / "run.json").read_text())["skipped_batches"] == [12]
+    assert len(history(folder)) == STEPS
+
+
+def test_skipping_needs_a_run_that_got_stuck(text, tmp_path, capsys):
+    assert train(text, tmp_path / "run", "--skip-batch", 3) == 1
+    assert "--skip-batch needs --resume DIR" in capsys.readouterr().err
+
+
+def test_ten_glances_fit_into_a_run():
+    assert [usual_interval(steps) for steps in (1, 250, 1500, 5000)] == [25, 25, 150, 500]

@@ -1,0 +1,148 @@
+"""Texts that are read, tokens that were prepared, and what a run on them reports."""
+
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bhushgpt import texts
+from bhushgpt.cli import main
+from bhushgpt.errors import UserError
+from bhushgpt.ladder import count_floors
+from bhushgpt.prepared_tokens import PreparedTokens
+from bhushgpt.texts import open_text
+from bhushgpt.tokenizers import ByteTokenizer
+
+DOCUMENTS = [
+    f"Page {n}. the cat sat on the mat and the dog number {n % 7} sat on the log.\n" * 5
+    for n in range(200)
+]
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """Pages prepared by the command, as bytes."""
+    place = tmp_path_factory.mktemp("pages")
+    (place / "pages").mkdir()
+    for number, page in enumerate(DOCUMENTS):
+        (place / "pages" / f"{number:03}.txt").write_text(page, encoding="utf-8")
+    ByteTokenizer().save(place / "bytes.json")
+    command = ["prepare", str(place / "pages"), "--tokenizer", str(place / "bytes.json")]
+    assert main([*command, "--out", str(place / "tokens"), "--held-out", "0.2"]) == 0
+    return place / "tokens"
+
+
+@pytest.fixture(scope="module")
+def run(prepared, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    command = ["train", "--preset", "gpt-v1-smoke", "--steps", "30", "--corpus", str(prepared)]
+    assert main([*command, "--precision", "float32", "--out", str(folder)]) == 0
+    return folder
+
+
+def test_prepared_tokens_are_the_text_and_stay_on_the_disk(prepared):
+    text, found = open_text(str(prepared), context_length=32), PreparedTokens.open(prepared)
+    assert (text.unit, text.digest) == ("token", found.digest)
+    assert type(text.train) is type(found.train)
+    assert text.held_out.tolist() == found.held_out.tolist()
+    assert text.held_out_bytes == found.held_out_bytes
+
+
+def test_of_very_many_tokens_the_first_are_judged_and_counted(prepared, monkeypatch):
+    monkeypatch.setattr(texts, "JUDGED_TOKENS", 500)
+    monkeypatch.setattr(texts, "COUNTED_TOKENS", 3000)
+    text, found = open_text(str(prepared)), PreparedTokens.open(prepared)
+    assert text.held_out.tolist() == found.held_out.tolist()[:500]
+    assert text.held_out_bytes == 500  # each token is a byte here
+    assert text.held_out_is == "the first 500 held-out tokens"
+    assert text.floors() == count_floors(
+        np.asarray(found.train)[:3000], text.held_out, found.tokenizer.vocab_size
+    )
+
+
+def test_bytes_of_a_part_are_those_of_its_text_without_the_marks_between(prepared, monkeypatch):
+    class Marked(ByteTokenizer):
+        eot_id = 10
+
+    ids = np.array(list("höher\nals\n".encode()))
+    assert texts._text_bytes(ids, Marked()) == len("höherals".encode())
+    assert texts._text_bytes(ids, ByteTokenizer()) == len(ids)
+
+
+def test_a_run_on_prepared_tokens_reports_floors_and_bits_per_byte_and_is_evaluated_alike(
+    run, prepared, capsys
+):
+    record = json.loads((run / "run.json").read_text())
+    assert record["corpus"] == str(prepared.resolve())
+    text = open_text(str(prepared))
+    ladder = record["ladder"]
+    assert list(ladder) == ["uniform", "unigram", "bigram", "n-gram", "gpt-v1-smoke"]
+    assert ladder["bigram"] == text.floors().bigram
+    assert record["held_out"]["nats_per_token"] < ladder["uniform"] == math.log(256)
+    nats = record["held_out"]["nats_per_token"] * record["held_out"]["tokens"]
+    bits = nats / math.log(2) / text.held_out_bytes
+    assert record["held_out"]["bits_per_byte"] == pytest.approx(bits)
+    capsys.readouterr()
+    assert main(["evaluate", "--run", str(run), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == record["held_out"]
+    assert main(["complete", "--run", str(run), "--prompt", "the cat", "--tokens", "5"]) == 0
+
+
+def test_tokens_prepared_anew_are_noticed(run, prepared, tmp_path, capsys):
+    copy = shutil.copytree(run, tmp_path / "run", symlinks=True)
+    record = json.loads((copy / "run.json").read_text())
+    (copy / "run.json").write_text(json.dumps(record | {"corpus_sha256": "0" * 64}))
+    assert main(["evaluate", "--run", str(copy)]) == 1
+    assert "has changed since" in capsys.readouterr().err
+
+
+def test_too_few_prepared_tokens_are_refused(prepared):
+    with pytest.raises(UserError, match=r"training part .* one example needs 9,000,001"):
+        open_text(str(prepared), context_length=9_000_000)
+    with pytest.raises(UserError, match="held-out part"):
+        open_text(str(prepared), context_length=len(PreparedTokens.open(prepared).held_out))
+
+
+def test_an_unfinished_preparation_says_how_to_go_on(tmp_path):
+    (tmp_path / "parts").mkdir()
+    with pytest.raises(UserError, match="not finished: run the same `prepare` command again"):
+        open_text(str(tmp_path))
+
+
+def test_a_text_far_larger_than_the_judged_part_needs_no_memory_for_it(tmp_path):
+    """A row of 200 million tokens (400 MB) is opened, cut into batches and counted in 250 MiB."""
+    code = """
+import sys, numpy as np, resource, psutil
+from bhushgpt.batches import Batches
+from bhushgpt.tokenizers import ByteTokenizer
+from bhushgpt import texts
+from bhushgpt.token_files import TokenFile, header_bytes
+folder, tokenizer = sys.argv[1], ByteTokenizer()
+count = 200_000_000
+with open(folder + "/train.tokens", "wb") as file:
+    file.write(header_bytes(2, 256, count, tokenizer.digest))
+    file.truncate(64 + 2 * count)  # zeros, which take no room on the disk
+before = psutil.Process().memory_info().rss
+train = TokenFile(folder + "/train.tokens", tokenizer)
+text = texts.Text(title="", size="", digest="", unit="token", tokenizer=tokenizer, train=train,
+                  held_out=np.zeros(1000, np.uint16), held_out_bytes=999)
+batches = Batches(text.train, 8, 64)
+for step in range(50):
+    batches[step]
+text.counted.sum()
+print((psutil.Process().memory_info().rss - before) / 2**20)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | {"PYTHONPATH": str(Path.cwd())},
+    )
+    assert float(done.stdout) < 100, done.stderr
