@@ -100,7 +100,8 @@ def is_done(plan: Plan, folder: Path) -> bool:
             f"{folder} holds other prepared tokens ({read_manifest(folder)['title']}; another "
             "input, tokenizer or split). Name another folder, or remove this one first."
         )
-    clean_folder(folder)
+    with lock_run(folder):
+        clean_folder(folder)
     return True
 
 
@@ -138,6 +139,7 @@ def start_folder(plan: Plan, tokenizer: Tokenizer, folder: Path) -> None:
     (folder / WORK).mkdir(parents=True, exist_ok=True)
     for leftover in (folder / WORK).glob(".*"):  # of a run that was killed
         leftover.unlink(missing_ok=True)
+    _sweep(folder)
     tokenizer.save(folder / TOKENIZER)
     plan.save(folder)  # again, since the files may lie elsewhere now
 
@@ -160,3 +162,11 @@ def clean_folder(folder: Path) -> None:
     """
     shutil.rmtree(folder / WORK, ignore_errors=True)
     (folder / PLAN).unlink(missing_ok=True)
+    _sweep(folder)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a run that was killed had begun to write."""
+    for name in (MANIFEST, PLAN, TOKENIZER):
+        for leftover in folder.glob(f".{name}.*"):
+            leftover.unlink(missing_ok=True)

@@ -141,6 +141,27 @@ def test_the_archive_may_be_moved_between_two_runs(archive, tmp_path):
     assert run(moved, tmp_path / "out", workers=2)[0][0].before
 
 
+def test_what_a_killed_run_left_behind_is_swept(archive, tmp_path):
+    out = tmp_path / "out"
+    run(archive, tmp_path / "straight")
+    steps = prepare(plan_of(archive), BPE, out)
+    next(steps)
+    steps.close()
+    for name in (
+        ".plan.json.x1",
+        ".tokenizer.json.x2",
+        ".lock",
+        "parts/.000003.train.tokens.7.part",
+    ):
+        (out / name).write_text("half")
+    run(archive, out)
+    assert contents(out) == contents(tmp_path / "straight")
+    for name in (".manifest.json.x3", ".lock", "plan.json"):  # killed at the very end
+        (out / name).write_text("half")
+    assert run(archive, out)[0] == []
+    assert contents(out) == contents(tmp_path / "straight")
+
+
 def test_a_folder_with_other_things_in_it_is_left_alone(archive, tmp_path):
     out = tmp_path / "out"
     out.mkdir()

@@ -46,11 +46,9 @@ def corpus(folder: Path) -> Path:
 
 def killed(words: list[str], after: float, alone: bool) -> bool:
     """Start the command, kill it after some seconds, and return whether it was still at work."""
-    process = subprocess.Popen(
-        words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, start_new_session=True)
     try:
-        process.wait(after)
+        assert process.wait(after) == 0, "the command came to an end by itself, and not well"
         return False
     except subprocess.TimeoutExpired:
         workers = psutil.Process(process.pid).children(recursive=True)
