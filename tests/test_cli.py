@@ -522,7 +522,10 @@ def test_a_terminal_without_umlauts_gets_question_marks(tmp_path):
 
 
 def test_help_and_info_do_not_load_the_plotting_library():
-    code = "import sys, bhushgpt.cli; assert 'matplotlib' not in sys.modules"
+    code = (
+        "import sys; from bhushgpt.cli import main; assert main(['info']) == 0\n"
+        "assert 'matplotlib' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
