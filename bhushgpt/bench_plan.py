@@ -5,7 +5,7 @@ Lesson: notebook 16.
 
 from dataclasses import dataclass, replace
 
-from bhushgpt.bench_jobs import TRAINING_SHAPES, Job
+from bhushgpt.bench_jobs import PACKED, TRAINING_SHAPES, Job
 from bhushgpt.bench_peers import HUGGING_FACE, PEERS
 
 OURS = "bhushgpt"
@@ -72,7 +72,7 @@ def training(name: str, device: str, peers: bool, compiled: bool) -> Group:
     jobs = [ours, half]
     if name != "C":
         jobs.append(replace(half, dropout=0.1))
-    if compiled:
+    if compiled and (name != "C" or device == "cuda"):  # on a CPU C compiles for minutes
         jobs.append(replace(half, compiled=True))
     if peers:
         jobs += peer_training(base, compiled and device == "cuda")
@@ -130,10 +130,15 @@ def generation(name: str, device: str, rows: int, peers: bool, compiled: bool) -
     drawn = DRAWN.get(name, 32)
     base = Job(kind="generation", who=OURS, model=name, rows=rows, tokens=drawn, device=device)
     fast = replace(base, way="static cache")
-    jobs = [replace(base, way="cached"), fast, replace(fast, precision="bfloat16")]
+    jobs = [replace(base, way="cached"), fast]
+    if device == "cpu":
+        packed = replace(fast, way=fast.way + PACKED)
+        jobs += [packed, replace(packed, precision="bfloat16")]
+    else:
+        jobs.append(replace(fast, precision="bfloat16"))
     if rows == 1:
         jobs.append(replace(fast, precision="int8"))
-    if compiled:
+    if compiled and (name != "C" or device == "cuda"):  # on a CPU C compiles for minutes
         jobs.append(replace(fast, compiled=True))
     if peers:
         jobs.append(replace(base, who=HUGGING_FACE, tuned=False))

@@ -86,11 +86,10 @@ def ratio_lines(record: BenchRecord) -> list[str]:
         lines += _ratio(ours, theirs, f"training A, both bfloat16 and dropout {dropout:g}")
     for model in ("A", "B", "C"):
         theirs = _one(record, "generation", HUGGING_FACE, model, rows=1)
-        for settings in ({"compiled": False}, {"compiled": True}, {"precision": "int8"}):
-            wanted = {"way": "static cache", "precision": "float32", **settings}
-            ours = _one(record, "generation", OURS, model, rows=1, **wanted)
-            if ours is not None:
-                lines += _ratio(ours, theirs, f"generation {model}, {ours.job.settings}")
+        for ours in record.rows:
+            job = ours.job
+            if (job.kind, job.who, job.model, job.rows) == ("generation", OURS, model, 1):
+                lines += _ratio(ours, theirs, f"generation {model}, {job.settings}")
     return lines + _bpe_lines(record)
 
 
@@ -100,7 +99,7 @@ def _one(record: BenchRecord, kind: str, who: str, model: str, **wanted: object)
 
 
 def _ratio(ours: Measured | None, theirs: Measured | None, what: str) -> list[str]:
-    if ours is None or theirs is None:
+    if ours is None or theirs is None or not ours.seconds:
         return []
     return [f"{speed(ours) / speed(theirs):6.2f} x  {theirs.job.who}: {what}"]
 

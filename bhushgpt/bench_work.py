@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bhushgpt.acceleration import Acceleration, accelerate
 from bhushgpt.batches import Batches
-from bhushgpt.bench_jobs import MODELS, PROMPT_TOKENS, Job
+from bhushgpt.bench_jobs import MODELS, PACKED, PROMPT_TOKENS, Job
 from bhushgpt.compilation import compile_trouble
 from bhushgpt.errors import UserError
 from bhushgpt.fast_generation import FastCached
@@ -24,6 +24,7 @@ from bhushgpt.gpt import GPT
 from bhushgpt.int8_weights import with_int8_weights
 from bhushgpt.kept_memory import keep_freed_memory
 from bhushgpt.kv_cache import Cached
+from bhushgpt.packed_weights import with_packed_weights
 from bhushgpt.training import TrainState, train
 from bhushgpt.training_config import TrainingConfig
 
@@ -81,7 +82,9 @@ def our_work(job: Job) -> Work:
     if job.kind == "training":
         return _training(job, model)
     model = with_int8_weights(model) if job.precision == "int8" else model.eval()
-    if job.precision == "bfloat16":
+    if PACKED in job.way:
+        model = with_packed_weights(model, getattr(torch, job.precision))
+    elif job.precision == "bfloat16":
         model = model.bfloat16()
     return _prefill(job, model) if job.kind == "prefill" else _generation(job, model)
 
@@ -123,5 +126,5 @@ def _generation(job: Job, model: GPT) -> Work:
         "cached": lambda: Cached(model),
         "static cache": lambda: FastCached(model, capacity=capacity, compiled=job.compiled),
     }
-    writer = ways[job.way]()
+    writer = ways[job.way.removesuffix(PACKED)]()
     return lambda: list(generate(writer, prompts, job.tokens, greedy))  # type: ignore[arg-type]

@@ -15,16 +15,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
 from bhushgpt.bench_jobs import Job
-from bhushgpt.devices import synchronize
+from bhushgpt.bench_serving import MARK, NO_MEMORY
 from bhushgpt.errors import UserError
 
-MARK = "@bench "  # what a library prints by itself is no answer
-START = "from bhushgpt.bench_workers import serve; serve()"
+START = "from bhushgpt.bench_serving import serve; serve()"
 LEAST_ROUNDS = 3
-NO_MEMORY = "The memory is not enough for it."
 
 
 class Worker:
@@ -176,60 +172,3 @@ class _noted:
             self.result.trouble = str(error)
             self.result.seconds.clear()
         return isinstance(error, UserError)
-
-
-def serve() -> None:
-    """Be a worker: read a job from standard input, then questions, and answer each in a line.
-
-    Lesson: notebook 16.
-    """
-    from bhushgpt.bench_peers import peer_work
-    from bhushgpt.bench_work import our_work, tune_process
-
-    job = Job(**json.loads(sys.stdin.readline()))
-    device = torch.device(job.device)
-    try:
-        begin = time.perf_counter()
-        tune_process(job)
-        work = our_work(job) if job.who == "bhushgpt" else peer_work(job)
-        work()
-        synchronize(device)
-        _answer(seconds=time.perf_counter() - begin)
-        for line in sys.stdin:
-            question = json.loads(line)
-            if "peak" in question:
-                _answer(bytes=_peak(device))
-                continue
-            begin = time.perf_counter()
-            for _ in range(question["calls"]):
-                work()
-            synchronize(device)
-            _answer(seconds=(time.perf_counter() - begin) / question["calls"])
-    except Exception as error:
-        _answer(trouble=_sentence(error))
-
-
-def _answer(**values: Any) -> None:
-    print(MARK + json.dumps(values), flush=True)
-
-
-def _sentence(error: Exception) -> str:
-    if isinstance(error, UserError):
-        return str(error)
-    full = (torch.OutOfMemoryError, MemoryError)
-    if isinstance(error, full) or "DefaultCPUAllocator" in str(error):
-        return NO_MEMORY
-    return f"It failed ({type(error).__name__}: {str(error).partition(chr(10))[0][:200]})."
-
-
-def _peak(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_reserved(device)
-    try:
-        import resource
-    except ImportError:  # Windows
-        import psutil
-
-        return psutil.Process().memory_info().peak_wset  # type: ignore[attr-defined]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB

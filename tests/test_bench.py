@@ -1,0 +1,304 @@
+"""The benchmark: what it counts, what it compares, what it does when something cannot be had."""
+
+import dataclasses
+import importlib.util
+import json
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from bhushgpt import bench_commands, bench_peers, bench_serving
+from bhushgpt.bench_commands import Bench
+from bhushgpt.bench_jobs import MODELS, TRAINING_SHAPES, Job, bytes_per_token, training_flops
+from bhushgpt.bench_limits import measure_limits
+from bhushgpt.bench_peers import HUGGING_FACE, PEERS, TORCH, peer_work
+from bhushgpt.bench_plan import OURS, plan
+from bhushgpt.bench_plot import bench_figure
+from bhushgpt.bench_record import BenchRecord, load_bench_record, load_bench_records, share, speed
+from bhushgpt.bench_report import ratio_lines, report
+from bhushgpt.bench_work import batches_for, our_work
+from bhushgpt.bench_workers import Measured, Worker, measure_together
+from bhushgpt.cli import main
+from bhushgpt.errors import UserError
+from bhushgpt.folders import project_root
+from bhushgpt.gpt import GPT
+from bhushgpt.int8_weights import Int8Linear, weight_bytes, with_int8_weights
+from bhushgpt.training import batch_loss
+
+SMALL = Job(kind="training", who=OURS, model="B", rows=2, tokens=16)
+RECORDS = sorted((project_root() / "benchmarks").glob("bench_*.json"))
+
+
+def made_up(**changes) -> BenchRecord:
+    fast = dataclasses.replace(SMALL, precision="bfloat16", model="A")
+    slow = dataclasses.replace(SMALL, who=HUGGING_FACE, model="A", dropout=0.1, tuned=False)
+    rows = [
+        Measured(SMALL, [0.5, 0.5, 0.5], 1.0, 2**30),
+        Measured(fast, [0.1, 0.1, 0.1], 1.0, 2**30),
+        Measured(slow, [0.4, 0.4, 0.4], 1.0, 2**30),
+        Measured(dataclasses.replace(SMALL, who="litgpt"), trouble="litgpt is not installed."),
+    ]
+    values = {
+        "label": "A made-up machine",
+        "device": "cpu",
+        "threads": 2,
+        "measured_by": "by hand",
+        "machine": {"date": "2026-01-31", "torch": "2.13.0"},
+        "limits": {"float32": {"large": 1e12}},
+        "bytes_per_second": 1e10,
+        "rows": rows,
+    }
+    return BenchRecord(**{**values, **changes})
+
+
+# What is counted
+
+
+def test_training_flops_equal_what_torch_counts():
+    model, job = GPT(MODELS["B"]), SMALL
+    with FlopCounterMode(display=False) as counter:
+        batch_loss(model, *batches_for(job)[0]).backward()
+    counted = counter.get_total_flops() / (job.rows * job.tokens)
+    assert training_flops(MODELS["B"], job.tokens) == pytest.approx(counted, rel=0.01)
+
+
+def test_weight_bytes_of_a_token_equal_those_of_the_models():
+    model = GPT(MODELS["B"])
+    job = Job(kind="generation", who=OURS, model="B", tokens=0)
+    cache = 2 * 4 * 128 * 16 * 4  # of the prompt
+    # Read for every token: all but the table of positions and the vectors of norms and biases.
+    read = weight_bytes(model) - 4 * 64 * 128
+    assert bytes_per_token(job) - cache == pytest.approx(read, rel=0.02)
+    small = bytes_per_token(dataclasses.replace(job, precision="int8")) - cache
+    layers = [m for m in with_int8_weights(model).modules() if isinstance(m, Int8Linear)]
+    assert small == sum(layer.weight.nbytes for layer in layers)
+
+
+@pytest.mark.parametrize("who", PEERS)
+def test_a_peer_has_our_sizes(who):
+    package, build = PEERS[who]
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"{who} is not installed: it belongs to the extra `bench`")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the peers' own dependencies
+        model, logits = build(MODELS["B"], 0.0)
+    ids, _ = batches_for(SMALL)[0]
+    assert logits(ids).shape == (2, 16, 80)
+    ours = sum(p.numel() for p in GPT(MODELS["B"]).parameters())
+    theirs = sum(p.numel() for p in model.parameters())
+    # Untied heads, rotary positions and missing biases are the peers' own.
+    assert theirs == ours if who in (HUGGING_FACE, TORCH) else abs(theirs / ours - 1) < 0.03
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        SMALL,
+        dataclasses.replace(SMALL, precision="bfloat16", dropout=0.1, chunk_tokens=8),
+        dataclasses.replace(SMALL, who=HUGGING_FACE, precision="bfloat16"),
+        dataclasses.replace(SMALL, who=TORCH, dropout=0.1, tuned=False),
+    ],
+)
+def test_a_training_job_trains(job):
+    work = our_work(job) if job.who == OURS else peer_work(job)
+    losses: list[Any] = [getattr(result, "loss", result) for result in (work() for _ in range(3))]
+    if job.who != TORCH:  # its token table starts at size 1, and so do its scores
+        assert all(4.2 < loss < 4.6 for loss in losses)  # ln 80 = 4.38, on random tokens
+    assert len(set(losses)) == 3
+
+
+@pytest.mark.parametrize("way", ["plain", "cached", "static cache", "static cache, sorted weights"])
+def test_every_way_of_ours_draws_what_hugging_face_would_count(way):
+    job = Job(kind="generation", who=OURS, model="B", rows=2, tokens=5, way=way)
+    drawn: Any = our_work(job)()
+    assert len(drawn) == 5
+
+
+def test_hugging_face_draws_as_many_tokens():
+    job = Job(kind="generation", who=HUGGING_FACE, model="B", rows=2, tokens=5)
+    written: Any = peer_work(job)()
+    assert written.shape == (2, 16 + 5)
+
+
+# The plan
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("quick", [True, False])
+def test_all_candidates_of_a_group_have_the_same_batch(device, quick):
+    for group in plan(device, quick=quick, peers=True):
+        if group.title == "reading a prompt":
+            continue
+        assert len({(j.kind, j.model, j.rows, j.tokens, j.device) for j in group.jobs}) == 1
+        assert len(set(group.jobs)) == len(group.jobs)
+
+
+def test_without_peers_there_are_none():
+    assert {job.who for group in plan("cpu") for job in group.jobs} == {OURS}
+
+
+def test_every_peer_meets_us_as_shipped_and_at_equal_settings():
+    training = next(group for group in plan("cpu", peers=True) if group.title == "training A")
+    ours = [job for job in training.jobs if job.who == OURS]
+    for who in PEERS:
+        theirs = [job for job in training.jobs if job.who == who]
+        assert sum(not job.tuned for job in theirs) == 1
+        for equal in (job for job in theirs if job.tuned):
+            assert any(dataclasses.replace(equal, who=OURS) == job for job in ours)
+
+
+def test_no_group_is_larger_than_the_memory_of_a_usual_machine():
+    """Four GPT-2 with their optimizers are 8 GiB before a step begins."""
+    for group in plan("cpu", peers=True):
+        assert sum(job.model == "C" and job.kind == "training" for job in group.jobs) <= 5
+
+
+# Workers
+
+
+def test_two_jobs_take_turns_and_one_that_cannot_be_done_is_noted():
+    lines: list[str] = []
+    jobs = [SMALL, dataclasses.replace(SMALL, who="litgpt", dropout=0.1)]
+    ours, theirs = measure_together(jobs, rounds=2, budget=0.1, progress=lines.append)
+    assert len(ours.seconds) == 2 and all(s > 0 for s in ours.seconds)
+    assert ours.setup_seconds and ours.peak_bytes and ours.peak_bytes > 2**26
+    assert theirs.seconds == [] and theirs.trouble and theirs.trouble.startswith("litgpt ")
+    assert lines[0].startswith("set up bhushgpt") and lines[-1] == "round 2 of at most 2"
+
+
+def test_a_worker_that_is_gone_is_a_sentence():
+    worker = Worker(SMALL)
+    worker.process.kill()
+    with pytest.raises(UserError, match=r"memory is not enough|ended by itself"):
+        worker.set_up()
+    worker.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "part"),
+    [
+        (UserError("A sentence."), "A sentence."),
+        (MemoryError(), "memory is not enough"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "memory is not enough"),
+        (RuntimeError("first\nsecond"), r"It failed \(RuntimeError: first\)"),
+    ],
+)
+def test_what_goes_wrong_in_a_worker_is_a_sentence(error, part):
+    sentence = bench_serving._sentence(error)
+    assert re.search(part, sentence) and "\n" not in sentence
+
+
+def test_a_peer_that_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setattr(bench_peers.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"litgpt is not installed.*bhushgpt\[bench\]"):
+        peer_work(dataclasses.replace(SMALL, who="litgpt"))
+
+
+def test_a_device_that_is_not_there_is_a_sentence(capsys):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    assert main(["bench", "--device", "cuda"]) == 1
+    assert "not available" in capsys.readouterr().err
+
+
+# The record
+
+
+def test_saved_equals_loaded(tmp_path):
+    path = tmp_path / "bench_x_cpu.json"
+    made_up().save(path)
+    assert load_bench_record(path) == made_up()
+    assert load_bench_records(tmp_path) == [made_up()]
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ({"rows": None}, "bench_x_cpu.json is no benchmark record"),
+        ({"format": 99}, "format 99, this version reads 1"),
+        ({"colour": "blue"}, "colour is unknown"),
+        ({"label": ...}, "label is missing"),
+        ({"machine": {"date": "2026-01-31"}}, "machine.torch is missing"),
+        ({"limits": {}}, "limits.float32.large is missing"),
+        ({"rows": [{"job": {}, "seconds": [], "trouble": None}]}, "row 1 has neither"),
+        ({"rows": [{"job": {}, "seconds": [-1.0], "trouble": None}]}, "row 1 has neither"),
+    ],
+)
+def test_what_is_wrong_with_a_record_is_named(tmp_path, change, part):
+    path = tmp_path / "bench_x_cpu.json"
+    made_up().save(path)
+    data = {**json.loads(path.read_text(encoding="utf-8")), **change}
+    data = {key: value for key, value in data.items() if value is not ...}
+    path.write_text(json.dumps(data), encoding="utf-8")
+    with pytest.raises(UserError, match=part):
+        load_bench_record(path)
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
+def test_the_recorded_benchmarks_of_the_project_can_be_read(path: Path):
+    record = load_bench_record(path)
+    assert record.measured_by.startswith("python -m bhushgpt bench")
+    assert "quick" not in record.measured_by
+    for row in record.rows:
+        assert row.job.model in MODELS
+        if row.seconds and row.job.kind == "training":
+            # Above 1, the limit was measured on a machine that was busier than in the rows.
+            assert 0 < share(row, record) < 1.05
+    assert report(record)
+
+
+# The report
+
+
+def test_speed_and_share_follow_from_the_times():
+    record = made_up()
+    row = record.rows[0]
+    assert speed(row) == 32 / 0.5
+    assert share(row, record) == training_flops(MODELS["B"], 16) * 64 / 1e12
+
+
+def test_ratios_compare_within_the_run():
+    assert ratio_lines(made_up()) == [
+        f"  4.00 x  {HUGGING_FACE}: training A, bfloat16 against as shipped"
+    ]
+
+
+def test_a_row_without_a_number_says_why():
+    text = report(made_up())
+    assert "litgpt is not installed." in text and "differ by more" not in text
+
+
+def test_a_busy_machine_is_told_of():
+    record = made_up()
+    record.rows[0].seconds = [0.1, 0.5, 0.9]
+    assert "In 1 of 4 rows the times differ by more than 20%" in report(record)
+
+
+def test_the_picture_says_what_it_shows():
+    figure, alt = bench_figure(made_up())
+    assert len(figure.axes) == 2  # A and B
+    assert "Model A: from 80 (Hugging Face GPT-2, float32, dropout 0.1, as shipped) to 320" in alt
+
+
+def test_limits_hold_the_products_of_every_model():
+    limits = measure_limits("cpu", quick=True)
+    assert {"large"} | set(TRAINING_SHAPES) == {k.partition(":")[0] for k in limits["float32"]}
+    assert all(rate > 1e9 for rates in limits.values() for rate in rates.values())
+
+
+def test_the_command_writes_record_and_picture(tmp_path, monkeypatch, capsys):
+    group = dataclasses.replace(plan("cpu", quick=True)[0], jobs=(SMALL,), rounds=2)
+    monkeypatch.setattr(bench_commands, "plan", lambda *args, **how: [group])
+    monkeypatch.setattr(bench_commands, "measure_limits", lambda *a, **k: made_up().limits)
+    monkeypatch.setattr(bench_commands.roofline, "bandwidth_limit", lambda device: 1e10)
+    file = tmp_path / "bench_here_cpu.json"
+    assert Bench(json=file, device="cpu", label="here").run() == 0
+    out = capsys.readouterr().out
+    assert "training B, 2 x 16" in out and "Bar charts of training speed on here" in out
+    assert load_bench_record(file).label == "here"
+    assert file.with_suffix(".png").stat().st_size > 5000
