@@ -128,7 +128,9 @@ def _spoilt(world: World, strategy: str) -> str:
     config = settings()
     model = build_model(config)
     if world.rank == world.size - 1:
-        model.get_submodule("blocks.1.mlp.activation").register_forward_hook(lambda m, i, o: o / 0)
+        model.get_submodule("blocks.1.mlp.activation").register_forward_hook(
+            lambda *given: given[-1] * torch.inf
+        )
     loss = wrap(model, Acceleration(), world, strategy)
     state = TrainState.fresh(model, config.training)
     try:

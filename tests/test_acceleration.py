@@ -94,7 +94,9 @@ def test_the_first_bad_layer_is_named_through_all_of_it():
     model = small_gpt()
     settings = Acceleration(precision="bfloat16", chunk_tokens=3, activation_checkpointing=True)
     loss_function = accelerate(model, settings)
-    model.get_submodule("blocks.1.mlp.activation").register_forward_hook(lambda m, i, o: o / 0)
+    model.get_submodule("blocks.1.mlp.activation").register_forward_hook(
+        lambda *given: given[-1] * torch.inf
+    )
     state = TrainState.fresh(model, CONFIG)
     with pytest.raises(NonFinite, match=r"blocks.1.mlp.activation .*\(batch 0\)"):
         next(train(state, BATCHES, CONFIG, loss_function))
