@@ -18,9 +18,12 @@ from bhushgpt.bpe import BPETokenizer
 from bhushgpt.bpe_naive import encode_naively
 from bhushgpt.bpe_pieces import pieces
 from bhushgpt.bpe_vocabulary import END_OF_TEXT
+from bhushgpt.checkpoints import save_checkpoint
 from bhushgpt.corpus import load_text
 from bhushgpt.errors import UserError
+from bhushgpt.presets import build_model, preset
 from bhushgpt.tokenizers import load_tokenizer, tokenizer_from_dict
+from bhushgpt.training import TrainState
 
 TEXT = load_text().text[:100_000]
 BOOK = BPETokenizer.train([TEXT], vocab_size=600)
@@ -245,3 +248,16 @@ def test_a_description_is_read_by_a_program_that_never_imported_bpe(tmp_path) ->
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.strip() == "600", done.stderr
+
+
+def test_a_checkpoint_with_this_tokenizer_is_loaded_without_importing_bpe(tmp_path) -> None:
+    config = preset("gpt-v1-smoke", BOOK.vocab_size, steps=3)
+    state = TrainState.fresh(build_model(config), config.training)
+    saved = save_checkpoint(tmp_path, state, config, BOOK)
+    program = (
+        "import sys; from pathlib import Path; from bhushgpt.checkpoints import load_checkpoint; "
+        "assert 'bhushgpt.bpe' not in sys.modules; "
+        f"print(load_checkpoint(Path({str(saved)!r})).tokenizer.digest)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == BOOK.digest, done.stderr
