@@ -3,14 +3,15 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 
+from bhushgpt.batches import Batches
 from bhushgpt.checkpoint_folders import newest_good_checkpoint
 from bhushgpt.checkpoints import load_checkpoint, save_checkpoint
 from bhushgpt.errors import UserError
 from bhushgpt.manifests import FORMAT, MANIFEST, read_manifest
 from bhushgpt.training import train
-from tests.small_runs import Batches, np
 from tools.curriculum import ROOT
 
 # Written by the course when it had format 1: a GPT after 3 of 6 steps on "abcabc...".

@@ -1,4 +1,8 @@
-"""Fault 14: 60 steps are the same as 30, a stop and 30 more: losses, weights, texts, every bit."""
+"""Fault 14: 60 steps are the same as 30, a stop and 30 more: losses, weights, texts, every bit.
+
+There are no loading processes whose number could matter, and no epochs: a step's batch depends on
+the seed and the step. Several training processes are in tests/test_distributed.py.
+"""
 
 import pytest
 
