@@ -17,12 +17,10 @@ from bhushgpt import roofline
 from bhushgpt.bench_bpe import bpe_training_seconds
 from bhushgpt.bench_limits import best_of, measure_limits
 from bhushgpt.bench_plan import plan
-from bhushgpt.bench_plot import bench_figure
 from bhushgpt.bench_record import BenchRecord
 from bhushgpt.bench_report import report
 from bhushgpt.bench_workers import Measured, measure_together
 from bhushgpt.devices import describe_device, machine_card, pick_device
-from bhushgpt.figures import png_bytes
 from bhushgpt.flags import FOLDER, Device
 from bhushgpt.folders import runs_folder
 
@@ -77,6 +75,10 @@ class Bench:
         return self._finish(record, time.perf_counter() - begin)
 
     def _finish(self, record: BenchRecord, seconds: float) -> int:
+        # Here and not above: matplotlib takes a second to load, and other commands draw nothing.
+        from bhushgpt.bench_plot import bench_figure
+        from bhushgpt.figures import png_bytes
+
         slug = re.sub(r"[^a-z0-9]+", "-", record.label.lower()).strip("-")
         path = self.json or runs_folder("bench") / f"bench_{slug}_{record.device}.json"
         record.save(path)

@@ -19,7 +19,7 @@ MODELS: dict[str, GPTConfig] = {
     "B": GPTConfig(vocab_size=80, context_length=64, n_layer=4, n_head=4, n_embd=128),
     "C": GPTConfig(vocab_size=50257, context_length=1024, n_layer=12, n_head=12, n_embd=768),
 }
-TRAINING_SHAPES = {"A": (64, 128), "B": (32, 64), "C": (4, 256)}  # (B, T) of a step
+TRAINING_SHAPES = {"A": (64, 128), "B": (32, 64), "C": (4, 256)}  # rows and tokens of a step
 PROMPT_TOKENS = 16
 PACKED = ", sorted weights"  # the end of a way's name
 

@@ -138,9 +138,9 @@ class _EncoderGPT(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         places = torch.arange(ids.shape[1], device=ids.device)
-        x = self.tokens(ids) + self.positions(places)  # (B, T, C)
+        x = self.tokens(ids) + self.positions(places)
         mask = nn.Transformer.generate_square_subsequent_mask(ids.shape[1], device=ids.device)
-        logits = self.head(self.encoder(x, mask=mask, is_causal=True))  # (B, T, V)
+        logits = self.head(self.encoder(x, mask=mask, is_causal=True))
         return logits
 
 

@@ -48,7 +48,7 @@ def prompts_for(job: Job) -> Tensor:
     """
     length = job.tokens if job.kind == "prefill" else PROMPT_TOKENS
     ids = np.random.default_rng(1).integers(0, MODELS[job.model].vocab_size, (job.rows, length))
-    return torch.from_numpy(ids).to(job.device)  # (B, T)
+    return torch.from_numpy(ids).to(job.device)
 
 
 def tune_process(job: Job) -> None:

@@ -1,6 +1,7 @@
 """The memory formula against what torch really keeps, the time against the clock's arithmetic."""
 
 import dataclasses
+import time
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from bhushgpt.forecast import (
 from bhushgpt.gpt import GPT, GPTConfig
 from bhushgpt.presets import PRESETS, build_model, preset
 from bhushgpt.state_tensors import weights_once
-from bhushgpt.training import TrainState, batch_loss
+from bhushgpt.training import TrainState, batch_loss, train
 
 
 def kept_for_backward(model, inputs, targets) -> int:
@@ -61,6 +62,25 @@ def test_a_forecast_changes_neither_model_nor_random_state():
     assert torch.equal(random_state, torch.get_rng_state())
     for old, new in zip(before, model.parameters(), strict=True):
         assert torch.equal(old, new)
+
+
+def test_a_forecast_is_within_a_factor_of_1_5_of_the_real_run(monkeypatch):
+    # The processor's time and not the wall's: other programs must not decide a test. The best of
+    # three tries, since they still slow down the memory.
+    monkeypatch.setattr("bhushgpt.forecast.time.perf_counter", time.process_time)
+    config = preset("gpt-v1-smoke", 79, steps=60)
+    ratios = []
+    for _ in range(3):
+        model = build_model(config)
+        expected = forecast(config, model, batches_for(config), torch.device("cpu")).seconds
+        state = TrainState.fresh(model, config.training)
+        begin = time.process_time()
+        for _ in train(state, batches_for(config), config.training):
+            pass
+        ratios.append(expected / (time.process_time() - begin))
+        if 1 / 1.5 < ratios[-1] < 1.5:
+            return
+    raise AssertionError(f"forecast divided by the real time: {ratios}")
 
 
 def test_time_and_speed_of_a_forecast_belong_together():
