@@ -22,6 +22,9 @@ from bhushgpt.texts import Text
 GLANCES = 10
 GLANCE_TOKENS = 8192
 SAMPLE_TOKENS = 64
+# Scores that an evaluation may hold at a time, 256 MiB of them: of a large vocabulary they fill the
+# memory sooner than training does.
+SCORES = 2**26
 
 
 def usual_interval(steps: int) -> int:
@@ -33,6 +36,14 @@ def usual_interval(steps: int) -> int:
     (150, 25)
     """
     return max(25, steps // GLANCES)
+
+
+def windows_at_once(text: Text, model: LanguageModel) -> int:
+    """Return how many windows of a text to evaluate at a time, so that the scores find room.
+
+    Lesson: notebook 16.
+    """
+    return max(1, min(64, SCORES // (model.context_length * text.tokenizer.vocab_size)))
 
 
 class Glances:
@@ -100,11 +111,11 @@ class Glances:
         return False
 
     def _held_out(self, interruption: Interruption) -> float:
-        tokens = self.text.held_out[:GLANCE_TOKENS]
+        tokens, rows = self.text.held_out[:GLANCE_TOKENS], windows_at_once(self.text, self.model)
         if self.sharded:  # all processes compute it together: none may leave
-            return evaluate(self.model, tokens).nats_per_token
+            return evaluate(self.model, tokens, batch_size=rows).nats_per_token
         with interruption.at_once():
-            return evaluate(self.model, tokens).nats_per_token
+            return evaluate(self.model, tokens, batch_size=rows).nats_per_token
 
     def _sample(self, step: int, interruption: Interruption) -> None:
         prompt = self.text.prompt

@@ -87,7 +87,7 @@ class Complete:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
-    """Measure a trained model on its whole held-out text; the same number every time."""
+    """Measure a trained model on its held-out text; the same number every time."""
 
     run_folder: Run
     """Folder of a run."""

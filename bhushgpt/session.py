@@ -15,7 +15,7 @@ from bhushgpt.checkpoint_folders import set_aside_after
 from bhushgpt.distributed import World
 from bhushgpt.evaluation import Evaluation, evaluate
 from bhushgpt.full_memory import memory_explained
-from bhushgpt.glances import Glances, usual_interval
+from bhushgpt.glances import Glances, usual_interval, windows_at_once
 from bhushgpt.interruption import Interruption
 from bhushgpt.language_model import LanguageModel
 from bhushgpt.presets import RunConfig
@@ -160,7 +160,12 @@ class Session:
 
     def evaluate(self) -> Evaluation:
         """Return the loss over the held-out text."""
-        return evaluate(self.model, self.text.held_out, text_bytes=self.text.held_out_bytes)
+        return evaluate(
+            self.model,
+            self.text.held_out,
+            batch_size=windows_at_once(self.text, self.model),
+            text_bytes=self.text.held_out_bytes,
+        )
 
     def record(self, result: Evaluation, rungs: Mapping[str, float], best_order: int) -> None:
         """Write what came of the run to its record."""

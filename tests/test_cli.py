@@ -21,7 +21,6 @@ from bhushgpt.cli import main
 from bhushgpt.corpus import load_text
 from bhushgpt.demo import make_room
 from bhushgpt.devices import describe_device
-from bhushgpt.errors import UserError
 from bhushgpt.presets import PRESETS
 from bhushgpt.registry import corpora
 from bhushgpt.run_settings import config_from_dict

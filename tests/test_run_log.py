@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from bhushgpt.checkpoints import load_checkpoint
 from bhushgpt.cli import main
 from bhushgpt.disk_space import NoRoom
 from bhushgpt.errors import UserError
-from bhushgpt.glances import usual_interval
+from bhushgpt.glances import usual_interval, windows_at_once
 from bhushgpt.run_log import RunLog, machine_limit
 from bhushgpt.runs import RunFolder
 from bhushgpt.step_reports import Report
@@ -182,3 +183,14 @@ def test_skipping_needs_a_run_that_got_stuck(text, tmp_path, capsys):
 
 def test_ten_glances_fit_into_a_run():
     assert [usual_interval(steps) for steps in (1, 250, 1500, 5000)] == [25, 25, 150, 500]
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "context", "rows"), [(79, 64, 64), (50_257, 128, 10), (50_257, 1024, 1)]
+)
+def test_the_scores_of_a_large_vocabulary_are_made_a_few_windows_at_a_time(
+    vocabulary, context, rows
+):
+    text = SimpleNamespace(tokenizer=SimpleNamespace(vocab_size=vocabulary))
+    model = SimpleNamespace(context_length=context)
+    assert windows_at_once(text, model) == rows  # type: ignore[arg-type]
