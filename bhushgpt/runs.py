@@ -51,7 +51,7 @@ class RunFolder:
     """
 
     def __init__(self, path: Path, record: dict[str, Any]) -> None:
-        self.path = path
+        self.path = path.absolute()  # whatever folder the caller changes to meanwhile
         self.record = record
 
     @classmethod

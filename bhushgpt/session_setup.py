@@ -17,6 +17,7 @@ from bhushgpt.forecast import check_memory
 from bhushgpt.full_memory import memory_explained
 from bhushgpt.kept_memory import keep_freed_memory
 from bhushgpt.parallel import wrap
+from bhushgpt.precision import pick_precision
 from bhushgpt.presets import RunConfig, build_model, preset
 from bhushgpt.run_options import RunOptions, stored_options
 from bhushgpt.run_records import first_record, machine_facts, run_of, text_of
@@ -95,9 +96,11 @@ def accelerated(
 
     Lesson: notebook 16.
     """
-    acceleration, notices = pick_acceleration(
-        world.device, config, options.precision, options.compile
-    )
+    precision = options.precision
+    # Where it is decided by measuring, processes may differ: one float32 makes it float32 for all.
+    if world.size > 1 and world.agree(pick_precision(world.device, precision) == "float32"):
+        precision = "float32"
+    acceleration, notices = pick_acceleration(world.device, config, precision, options.compile)
     # Both help training processes and nothing else, where they help at all.
     keep_freed_memory(world.device)
     quick = options.quick_products

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import signal
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -152,6 +153,16 @@ def test_a_file_named_like_a_corpus_does_not_take_its_place(tmp_path, monkeypatc
     session = start("sherlock", tmp_path / "run")
     assert session.run.record["corpus"] == "sherlock"
     assert session.text.title == "The Adventures of Sherlock Holmes, Arthur Conan Doyle"
+
+
+def test_a_run_in_a_relative_folder_survives_a_change_of_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = RunFolder.create(Path("run"), {})
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    run.log(report(1))
+    run.update(steps_done=1)
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [HISTORY, RECORD]
 
 
 def test_a_record_is_read_back_and_added_to(tmp_path):
