@@ -5,7 +5,7 @@ Lesson: notebook 13.
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import requests
@@ -24,7 +24,7 @@ def download(
     size: int,
     *,
     seconds: float = URL_SECONDS,
-) -> Iterator[int]:
+) -> Generator[int, None, None]:
     """Fetch a file and yield, now and then, how many of its bytes are there.
 
     What has come is kept in a hidden file beside the wanted one, so an interrupted download goes

@@ -4,7 +4,7 @@ Lesson: notebook 13.
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +41,7 @@ class ShardDone:
 
 def prepare(
     plan: Plan, tokenizer: Tokenizer, folder: str | Path, workers: int = 1
-) -> Iterator[ShardDone]:
+) -> Generator[ShardDone, None, None]:
     """Tokenise a corpus into a folder, and yield after every shard.
 
     The caller drives the loop, may show progress, and may leave it: the same call goes on. The

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from bhushgpt.archives import is_safe_name
 from bhushgpt.documents import Document, document, too_long
 from bhushgpt.errors import UserError
+from bhushgpt.tar_headers import is_safe_name
 from bhushgpt.unpacking import MIB, Damaged, Limits
 
 MISSING = (

@@ -7,6 +7,7 @@ import random
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -22,7 +23,7 @@ def make_pages(count: int, seed: int = 0) -> list[str]:
     return [f"page {seed}.{number}\n{page}\n" for number, page in enumerate(pages)]
 
 
-def tar(members: Sequence[tuple[str, bytes]], mode: str = "w") -> bytes:
+def tar(members: Sequence[tuple[str, bytes]], mode: Literal["w", "w:xz"] = "w") -> bytes:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode=mode, format=tarfile.USTAR_FORMAT) as archive:
         for name, data in members:

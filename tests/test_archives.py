@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bhushgpt.archives import TarReader, is_safe_name, plain_files
+from bhushgpt.archives import TarReader, plain_files
+from bhushgpt.tar_headers import is_safe_name
 from bhushgpt.unpacking import Damaged, Limits
 from tests.pages import tar
 

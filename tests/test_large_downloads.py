@@ -5,6 +5,7 @@ import http.server
 import json
 import random
 import threading
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ class Server(http.server.BaseHTTPRequestHandler):
 
     asked: list[tuple[str, str | None]] = []
     files: dict[str, bytes] = {}
-    hub: object = None
+    hub: Any = None
 
     def do_GET(self):
         self.asked.append((self.path, self.headers.get("Range")))
@@ -185,7 +186,7 @@ def test_openwebtext_comes_from_the_hub_at_the_pinned_revision(hub, tmp_path):
     assert source.title == "OpenWebText" and source.notice == ""
     assert [place.name for place in source.places] == ["urlsf_subset00.tar", "urlsf_subset01.tar"]
     assert all(place.is_relative_to(tmp_path / "cache") for place in source.places)
-    assert news[-1].endswith("of 0 MB")
+    assert str(news[-1]).endswith("of 0 MB")
     assert Server.asked[0][0].endswith(f"/tree/{web_corpora.REVISION}/subsets")
 
 

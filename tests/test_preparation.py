@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections import namedtuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from bhushgpt.preparation import prepare
 from bhushgpt.preparation_plan import make_plan
 from bhushgpt.prepared_tokens import PreparedTokens, is_prepared
 from bhushgpt.shard_search import find_shards
-from bhushgpt.tokenizers import ByteTokenizer
+from bhushgpt.tokenizers import ByteTokenizer, Tokenizer
 from tests.pages import make_pages, openwebtext, real_pages, shard
 
 PAGES = make_pages(150)
@@ -34,11 +35,11 @@ def archive(tmp_path):
     return openwebtext(tmp_path / "in" / "urlsf_subset00.tar", PAGES)
 
 
-def plan_of(place, tokenizer=BPE, held_out=SHARE, **options):
+def plan_of(place, tokenizer: Tokenizer = BPE, held_out=SHARE, **options):
     return make_plan(find_shards([place]), tokenizer, "Pages", held_out=held_out, **options)
 
 
-def run(place, out, tokenizer=BPE, workers=1, **options):
+def run(place, out, tokenizer: Tokenizer = BPE, workers=1, **options):
     done = list(prepare(plan_of(place, tokenizer, **options), tokenizer, out, workers))
     return done, PreparedTokens.open(out)
 
@@ -117,11 +118,12 @@ def test_another_plan_is_refused_and_says_what_differs(archive, tmp_path):
     steps = prepare(plan_of(archive), BPE, out)
     next(steps)
     steps.close()
-    for options, said in (
+    changes: tuple[tuple[dict[str, Any], str], ...] = (
         ({"tokenizer": BYTES}, "tokenizer .* there, .* now"),
         ({"held_out": 0.3}, r"held-out share 0\.2 there, 0\.3 now"),
         ({"shards": 2}, "shards 8 there, 2 now"),
-    ):
+    )
+    for options, said in changes:
         with pytest.raises(UserError, match=rf"unfinished preparation of another kind \({said}"):
             run(archive, out, **options)
     openwebtext(archive, [*PAGES[:-1], "another page"])

@@ -1,5 +1,7 @@
 """Token files: what was written comes back, also through batches, and lies are refused."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -21,7 +23,7 @@ class Large:
     vocab_size, digest = 70_001, "ab" * 32
 
 
-def write(path, ids, tokenizer=BYTES):
+def write(path, ids, tokenizer: Any = BYTES):
     with TokenWriter(path, tokenizer) as writer:
         writer.write(ids)
     return path

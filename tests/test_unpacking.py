@@ -5,6 +5,7 @@ import gzip
 import io
 import lzma
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -98,7 +99,7 @@ def test_an_archive_that_needs_much_memory_is_refused():
     packed = lzma.compress(b"Holmes", filters=wide)
     with pytest.raises(Damaged, match="it needs more than 1 MiB to be unpacked"):
         read(packed, "xz", Limits(memory_bytes=2**20))
-    options = {unpacking.zstd.CompressionParameter.window_log: 24}
+    options: Any = {unpacking.zstd.CompressionParameter.window_log: 24}
     compressor = unpacking.zstd.ZstdCompressor(options=options)
     packed = compressor.compress(b"a") + compressor.flush()
     with pytest.raises(Damaged, match=r"needs more than 1 MiB|too much memory"):
