@@ -46,6 +46,8 @@ class Bench:
         """Measure, print the table, write record and picture; return the exit status."""
         device = pick_device(self.device).type
         label = self.label or describe_device(device).name
+        path = self._path(device, label)
+        _check_writable(path)  # ten minutes later would be a bad time to fail
         begin = time.perf_counter()
         progress = _Progress()
         limits = measure_limits(device, quick=self.quick, progress=progress)
@@ -72,15 +74,13 @@ class Bench:
             bpe={who: [_digits(s) for s in seconds] for who, seconds in bpe.items()},
         )
         progress.clear()
-        return self._finish(record, time.perf_counter() - begin)
+        return self._finish(record, path, time.perf_counter() - begin)
 
-    def _finish(self, record: BenchRecord, seconds: float) -> int:
+    def _finish(self, record: BenchRecord, path: Path, seconds: float) -> int:
         # Here and not above: matplotlib takes a second to load, and other commands draw nothing.
         from bhushgpt.bench_plot import bench_figure
         from bhushgpt.figures import png_bytes
 
-        slug = re.sub(r"[^a-z0-9]+", "-", record.label.lower()).strip("-")
-        path = self.json or runs_folder("bench") / f"bench_{slug}_{record.device}.json"
         record.save(path)
         figure, alt = bench_figure(record)
         picture = path.with_suffix(".png")
@@ -89,6 +89,10 @@ class Bench:
         print(f"The picture {picture}: {alt}")
         print(f"The record is in {path}. It took {seconds / 60:.1f} minutes.")
         return 0
+
+    def _path(self, device: str, label: str) -> Path:
+        slug = re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
+        return self.json or runs_folder("bench") / f"bench_{slug}_{device}.json"
 
     def _command(self, device: str, label: str) -> str:
         flags = ["--quick"] * self.quick + ["--peers"] * self.peers
@@ -115,6 +119,14 @@ class _Progress:
     def clear(self) -> None:
         if self._live:
             print(f"\r{'':<100}\r", end="", file=sys.stderr)
+
+
+def _check_writable(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    there = path.exists()
+    path.open("a", encoding="utf-8").close()
+    if not there:
+        path.unlink()
 
 
 def _card(device: str) -> dict[str, Any]:

@@ -206,6 +206,14 @@ def test_a_device_that_is_not_there_is_a_sentence(capsys):
     assert "not available" in capsys.readouterr().err
 
 
+def test_a_file_that_cannot_be_written_is_told_before_anything_is_measured(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(bench_commands, "measure_limits", lambda *a, **k: pytest.fail("measured"))
+    assert main(["bench", "--device", "cpu", "--json", str(tmp_path)]) == 1
+    assert "cannot be used" in capsys.readouterr().err
+
+
 # The record
 
 
