@@ -40,10 +40,7 @@ def read_shard(shard: Shard, limits: Limits, skipped: Counter[str]) -> Iterator[
             yield from from_7z(Path(shard.file), limits, skipped)
         elif shard.kind == "text":
             for name in shard.members:
-                with (Path(shard.file) / name).open("rb") as stream:
-                    yield from from_file(
-                        unpacked(stream, packing_of(name), limits), limits, skipped
-                    )
+                yield from from_text_file(Path(shard.file) / name, limits, skipped)
         else:
             with shard.open() as packed:
                 stream = unpacked(packed, shard.packing, limits)
@@ -51,6 +48,18 @@ def read_shard(shard: Shard, limits: Limits, skipped: Counter[str]) -> Iterator[
                 yield from read(stream, limits, skipped)
     except OSError as error:
         raise Damaged(f"it cannot be read ({error.strerror or error})") from None
+
+
+def from_text_file(file: Path, limits: Limits, skipped: Counter[str]) -> Iterator[Document]:
+    """Yield the one document of a plain text file, which may be packed.
+
+    Lesson: notebook 13.
+    """
+    try:
+        with file.open("rb") as stream:
+            yield from from_file(unpacked(stream, packing_of(file.name), limits), limits, skipped)
+    except (Damaged, OSError):  # a file on its own: the others in the folder are none the worse
+        skipped["is damaged or cannot be read"] += 1
 
 
 def from_tar(stream: BinaryIO, limits: Limits, skipped: Counter[str]) -> Iterator[Document]:

@@ -6,12 +6,16 @@ is left out and counted; nothing is repaired by guessing.
 Lesson: notebook 13.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 from bhushgpt.cleaning import plain_lines
 from bhushgpt.unpacking import Limits
+
+LONGEST_WORD = 1_000_000  # a tokenizer takes 50 bytes of memory for each letter of a word
+_LONG_WORD = re.compile(rf"\S{{{LONGEST_WORD}}}")
 
 
 class Document(NamedTuple):
@@ -48,6 +52,9 @@ def document(data: bytes, skipped: Counter[str]) -> Document | None:
         return None
     if not text or text.isspace():
         skipped["is empty"] += 1
+        return None
+    if len(text) >= LONGEST_WORD and _LONG_WORD.search(text):
+        skipped["has a word of a million letters"] += 1
         return None
     if "\r" in text or text.startswith("\ufeff"):
         text = plain_lines(text)

@@ -49,7 +49,7 @@ class Prepare:
             print(source.notice, flush=True)
         tokenizer = named_tokenizer(self.tokenizer)
         plan = make_plan(
-            find_shards(source.places),
+            find_shards(source.places, without=self.out.absolute()),
             tokenizer,
             source.title,
             held_out=self.held_out,

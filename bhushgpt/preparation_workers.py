@@ -71,10 +71,13 @@ def work_with(workers: int, folder: Path, numbers: list[int]) -> Iterator[tuple[
 def _start(folder: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "bhushgpt.preparation_workers", str(folder)]
     pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    # Also where the package is not installed and was found from the current folder.
+    # In a session of their own, so that Ctrl-C reaches the first process only, which decides.
+    # Found also where the package is not installed and was found from the current folder.
     paths = [str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    return subprocess.Popen(command, **pipes, env=environment, text=True, encoding="utf-8")
+    return subprocess.Popen(
+        command, **pipes, env=environment, text=True, encoding="utf-8", start_new_session=True
+    )
 
 
 def _feed(process: subprocess.Popen[str], todo: queue.SimpleQueue[int], answers: Answers) -> None:
@@ -123,7 +126,7 @@ def main(folder: Path) -> None:
     from bhushgpt.shard_tokens import tokenize_shard
     from bhushgpt.tokenizers import load_tokenizer
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Windows has no sessions
     numbers: queue.SimpleQueue[int] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(sys.stdin, numbers), daemon=True).start()
     plan, encoder = Plan.load(folder), DocumentEncoder(load_tokenizer(folder / TOKENIZER))

@@ -35,7 +35,9 @@ class Finds:
     """Files left out as a whole: name to reason."""
 
 
-def find_shards(places: Sequence[str | Path], limits: Limits | None = None) -> Finds:
+def find_shards(
+    places: Sequence[str | Path], limits: Limits | None = None, without: Path | None = None
+) -> Finds:
     """Return the shards in files and folders, in an order that is the same everywhere.
 
     An unpacked tar of .xz archives, as OpenWebText has them, gives one shard an archive; a parquet
@@ -44,6 +46,7 @@ def find_shards(places: Sequence[str | Path], limits: Limits | None = None) -> F
     Args:
         places: Files, or folders that are searched; links in a folder are not followed.
         limits: What an archive may bring.
+        without: A folder that is not searched: the one that the tokens go to.
 
     Raises:
         UserError: If a place is not there or a file is of no known kind.
@@ -53,7 +56,7 @@ def find_shards(places: Sequence[str | Path], limits: Limits | None = None) -> F
     finds = Finds([], Counter(), {})
     for place in (Path(place).expanduser().absolute() for place in places):
         if place.is_dir():
-            _search(place, finds, limits or Limits())
+            _search(place, finds, limits or Limits(), without)
         elif not place.is_file():
             raise UserError(f"There is no file or folder {str(place)!r}.")
         elif kind_of(place.name) is None:
@@ -65,9 +68,11 @@ def find_shards(places: Sequence[str | Path], limits: Limits | None = None) -> F
     return finds
 
 
-def _search(folder: Path, finds: Finds, limits: Limits) -> None:
+def _search(folder: Path, finds: Finds, limits: Limits, without: Path | None) -> None:
     texts: list[tuple[str, int]] = []
-    for name, size in sorted(_plain_files(folder, finds.skipped), key=lambda pair: _order(pair[0])):
+    for name, size in sorted(
+        _plain_files(folder, finds.skipped, without), key=lambda pair: _order(pair[0])
+    ):
         kind = kind_of(name)
         if kind is None:
             finds.skipped["is of a kind that is not read"] += 1
@@ -79,12 +84,15 @@ def _search(folder: Path, finds: Finds, limits: Limits) -> None:
         finds.shards.append(_of_texts(folder, texts[first : first + FILES_A_SHARD]))
 
 
-def _plain_files(folder: Path, skipped: Counter[str]) -> Iterator[tuple[str, int]]:
+def _plain_files(
+    folder: Path, skipped: Counter[str], without: Path | None
+) -> Iterator[tuple[str, int]]:
     """Yield name and size of the files below a folder; links and devices are counted."""
     for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not os.path.islink(os.path.join(place, name))]
+        here = Path(place)
+        folders[:] = [n for n in folders if not (here / n).is_symlink() and here / n != without]
         for name in names:
-            path = Path(place) / name
+            path = here / name
             found = path.lstat()
             if stat.S_ISREG(found.st_mode):
                 yield path.relative_to(folder).as_posix(), found.st_size

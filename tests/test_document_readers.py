@@ -298,6 +298,29 @@ def test_without_pylzma_one_sentence_says_so_and_all_else_works(tmp_path, monkey
     assert texts(other) == (PAGES, {})
 
 
+def test_a_word_of_a_million_letters_is_no_text():
+    skipped = Counter()
+    assert document(b"a " + b"x" * 1_000_000, skipped) is None
+    assert skipped == {"has a word of a million letters": 1}
+    assert document(b"a " * 1_000_000, skipped)
+
+
+def test_one_damaged_text_file_costs_only_itself(tmp_path):
+    (tmp_path / "a.txt").write_text("good")
+    (tmp_path / "b.txt.xz").write_bytes(lzma.compress(b"cut" * 99)[:-20])
+    (tmp_path / "c.txt.gz").write_bytes(gzip.compress(b"packed"))
+    assert texts(tmp_path) == (["good", "packed"], {"is damaged or cannot be read": 1})
+
+
+def test_the_folder_of_the_tokens_is_not_searched(tmp_path):
+    (tmp_path / "out").mkdir()
+    for name in ("a.txt", "out/b.txt", "out/manifest.json"):
+        (tmp_path / name).write_text("page")
+    finds = find_shards([tmp_path], without=tmp_path / "out")
+    assert [each.members for each in finds.shards] == [("a.txt",)]
+    assert not finds.skipped
+
+
 def test_a_tar_with_odd_members_counts_them(tmp_path):
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
