@@ -43,12 +43,18 @@ def optimizer_misfits(found: Mapping[str, TensorFacts], shapes: list[tuple[int, 
     Lesson: notebook 10.
     """
     lines = []
+    names: dict[str, set[str]] = {}
     for key, facts in found.items():
-        number, _, _ = key.partition(".")
+        number, _, name = key.partition(".")
         if not (number.isascii() and number.isdecimal() and int(number) < len(shapes)):
             lines.append(f"{key}: there is no such parameter")
         elif facts.shape not in ((), (1,), shapes[int(number)]):
             lines.append(f"{key}: has {facts.shape}, its parameter {shapes[int(number)]}")
+        names.setdefault(number, set()).add(name)
+    # A parameter that was never trained has none; one that was has what the others have.
+    complete = set().union(*names.values())
+    for number, found_names in names.items():
+        lines += [f"{number}.{name}: is missing" for name in sorted(complete - found_names)]
     return lines
 
 

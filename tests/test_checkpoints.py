@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from bhushgpt.batches import Batches
 from bhushgpt.checkpoint_parts import TOKENIZER as TOKENIZER_FILE
@@ -121,6 +122,27 @@ def test_one_flipped_bit_is_refused_by_name(name, saved):
     data[len(data) // 2] ^= 1
     file.write_bytes(data)
     with pytest.raises(UserError, match=rf"{name} is damaged.*no earlier checkpoint"):
+        load_checkpoint(saved)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda tensors: tensors.pop("3.exp_avg"), r"3\.exp_avg: is missing"),
+        (lambda tensors: tensors.update({"99.step": torch.zeros(())}), "99.step: there is no such"),
+        (
+            lambda tensors: tensors.update({"0.exp_avg": torch.zeros(2, 2)}),
+            r"0\.exp_avg: has \(2, 2",
+        ),
+    ],
+)
+def test_an_optimizer_that_is_not_the_models_is_refused(change, message, saved):
+    tensors = load_file(saved / OPTIMIZER)
+    change(tensors)
+    save_file(tensors, saved / OPTIMIZER)
+    (saved / MANIFEST).unlink()
+    write_manifest(saved)
+    with pytest.raises(UserError, match=message):
         load_checkpoint(saved)
 
 
