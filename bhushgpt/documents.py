@@ -15,7 +15,7 @@ from bhushgpt.cleaning import plain_lines
 from bhushgpt.unpacking import Limits
 
 LONGEST_WORD = 1_000_000  # a tokenizer takes 50 bytes of memory for each letter of a word
-_LONG_WORD = re.compile(rf"\S{{{LONGEST_WORD}}}")
+_WORD = re.compile(r"\S++")
 
 
 class Document(NamedTuple):
@@ -53,7 +53,7 @@ def document(data: bytes, skipped: Counter[str]) -> Document | None:
     if not text or text.isspace():
         skipped["is empty"] += 1
         return None
-    if len(text) >= LONGEST_WORD and _LONG_WORD.search(text):
+    if len(text) >= LONGEST_WORD and _longest_word(text) >= LONGEST_WORD:
         skipped["has a word of a million letters"] += 1
         return None
     if "\r" in text or text.startswith("\ufeff"):
@@ -97,3 +97,7 @@ def too_long(limits: Limits) -> str:
     Lesson: notebook 13.
     """
     return f"is longer than {limits.member_bytes / 2**20:g} MiB"
+
+
+def _longest_word(text: str) -> int:
+    return max(found.end() - found.start() for found in _WORD.finditer(text))

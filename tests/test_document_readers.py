@@ -303,6 +303,7 @@ def test_a_word_of_a_million_letters_is_no_text():
     assert document(b"a " + b"x" * 1_000_000, skipped) is None
     assert skipped == {"has a word of a million letters": 1}
     assert document(b"a " * 1_000_000, skipped)
+    assert document(b"a " + b"x" * 999_999 + b" a", skipped)  # and that in no time
 
 
 def test_one_damaged_text_file_costs_only_itself(tmp_path):
