@@ -31,6 +31,8 @@ from dataclasses import dataclass, replace
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from bhushgpt.devices import pick_device
 from bhushgpt.errors import UserError
@@ -150,10 +152,10 @@ def join_world(device: str = "auto") -> Iterator[World]:
     chosen = _own_device(device, local_rank)
     # What torchrun starts again must not read where the processes before it listened.
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    store, rank, _ = next(dist.rendezvous("env://"))
+    store, rank, _ = next(rendezvous("env://"))
     dist.init_process_group(
         "nccl" if chosen.type == "cuda" else "gloo",
-        store=dist.PrefixStore(f"attempt {attempt}", store),
+        store=PrefixStore(f"attempt {attempt}", store),
         rank=rank,
         world_size=size,
     )

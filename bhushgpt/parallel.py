@@ -101,7 +101,7 @@ class _TogetherLoss:
         if not self.sharded:
             cards = [world.device] if world.device.type == "cuda" else None
             self.inside = DistributedDataParallel(self.inside, device_ids=cards)
-        self.first_weight = next(model.parameters())
+        self.first_weight = next(p for p in model.parameters() if p.requires_grad)
         self.part = 0
 
     def __call__(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
