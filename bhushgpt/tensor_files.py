@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -128,7 +129,10 @@ def load_tensors(file: Path, device: torch.device | str = "cpu") -> dict[str, Te
     Lesson: notebook 10.
     """
     read_header(file)
-    return load_file(file, device=str(device))
+    try:
+        return load_file(file, device=str(device))
+    except SafetensorError as error:
+        raise UserError(f"{file} is no sound safetensors file: {error}. Get it again.") from error
 
 
 def _pickle_message(file: Path) -> str:
