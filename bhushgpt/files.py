@@ -14,7 +14,8 @@ from pathlib import Path
 from bhushgpt.errors import UserError
 
 # A text is read as a whole and takes a few times its size; a larger one is prepared as tokens.
-LARGEST = 2**29
+LARGEST = 2**28
+PIECE = 2**22
 UNPACKING_MEMORY = 2**27  # `xz -9` needs 65 MiB
 
 
@@ -111,18 +112,20 @@ def read_file(path: Path) -> bytes:
 
 def _unpacked(data: bytes, name: str) -> bytes:
     """Unpack piece by piece: a megabyte of xz can hold seven gigabytes, and ask for four more."""
-    found = bytearray()
+    pieces, size = [], 0
     while data:
         unpacker = lzma.LZMADecompressor(memlimit=UNPACKING_MEMORY)
-        found += unpacker.decompress(data, max_length=LARGEST + 1 - len(found))
-        while not unpacker.eof and len(found) <= LARGEST:
-            if unpacker.needs_input:
+        given = data
+        while not unpacker.eof:
+            pieces.append(unpacker.decompress(given, max_length=PIECE))
+            size += len(pieces[-1])
+            if size > LARGEST:
+                raise _too_large(name)
+            if unpacker.needs_input and not unpacker.eof:
                 raise lzma.LZMAError("it is cut off")
-            found += unpacker.decompress(b"", max_length=LARGEST + 1 - len(found))
-        if len(found) > LARGEST:
-            raise _too_large(name)
+            given = b""
         data = unpacker.unused_data.lstrip(b"\0")  # an .xz file may hold several streams
-    return bytes(found)
+    return b"".join(pieces)
 
 
 def _too_large(name: str) -> UserError:

@@ -157,7 +157,7 @@ def load_records(folder: Path | str) -> list[MachineRecord]:
 def _load(path: Path) -> MachineRecord:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path.name} is not JSON: {error}. Measure it again.") from error
     wrong = _wrong_fields(data) if isinstance(data, dict) else ["everything"]
     if wrong:

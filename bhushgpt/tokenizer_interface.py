@@ -113,7 +113,7 @@ def read_description(path: str | Path) -> dict[str, Any]:
         raise UserError(f"There is no tokenizer file {file.name!r} in the folder {file.parent}.")
     try:
         return json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):  # brackets in brackets without end
         raise UserError(f"{file.name} is not a tokenizer's JSON file, or it is damaged.") from None
 
 
