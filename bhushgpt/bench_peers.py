@@ -25,6 +25,12 @@ from bhushgpt.precision import autocast
 
 Logits = Callable[[Tensor], Tensor]
 Peer = tuple[nn.Module, Logits]
+USUAL = "pip install 'bhushgpt[bench]'"
+# Its own list of requirements does not go with transformers 5.
+HOW = {
+    "litgpt": "pip install --no-deps litgpt lightning lightning-utilities pytorch-lightning "
+    "torchmetrics jsonargparse"
+}
 HUGGING_FACE, TORCH = "Hugging Face GPT-2", "nn.TransformerEncoder"
 
 
@@ -42,7 +48,7 @@ def peer_work(job: Job) -> Work:
     """
     package, build = PEERS[job.who]
     if importlib.util.find_spec(package) is None:
-        raise UserError(f"{job.who} is not installed: pip install 'bhushgpt[bench]'.")
+        raise UserError(f"{job.who} is not installed: {HOW.get(job.who, USUAL)}.")
     torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of peers' own dependencies, which nobody can mend here

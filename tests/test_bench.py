@@ -193,10 +193,17 @@ def test_what_goes_wrong_in_a_worker_is_a_sentence(error, part):
     assert re.search(part, sentence) and "\n" not in sentence
 
 
-def test_a_peer_that_is_not_installed_is_named(monkeypatch):
+@pytest.mark.parametrize(
+    ("who", "part"),
+    [
+        ("litgpt", r"litgpt is not installed: pip install --no-deps litgpt"),
+        ("x-transformers", r"x-transformers is not installed: pip install 'bhushgpt\[bench\]'"),
+    ],
+)
+def test_a_peer_that_is_not_installed_is_named(monkeypatch, who, part):
     monkeypatch.setattr(bench_peers.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"litgpt is not installed.*bhushgpt\[bench\]"):
-        peer_work(dataclasses.replace(SMALL, who="litgpt"))
+    with pytest.raises(UserError, match=part):
+        peer_work(dataclasses.replace(SMALL, who=who))
 
 
 def test_a_device_that_is_not_there_is_a_sentence(capsys):
