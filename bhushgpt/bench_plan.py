@@ -50,6 +50,8 @@ def plan(
         groups = [training("B", device, peers, False), generation("B", device, 1, peers, False)]
         return [replace(group, rounds=3, budget=5.0) for group in groups]
     groups = [training(name, device, peers, compiled) for name in TRAINING_SHAPES]
+    if peers:
+        groups += beside_others(groups[0])
     groups.append(memory(device))
     for name in DRAWN:
         groups += [
@@ -79,16 +81,19 @@ def training(name: str, device: str, peers: bool, compiled: bool) -> Group:
     return Group(title=f"training {name}", jobs=tuple(jobs))
 
 
-def peer_training(base: Job, compiled: bool) -> list[Job]:
+def peer_training(base: Job, compiled: bool, only: str = "") -> list[Job]:
     """Return each peer as shipped, and at equal settings: bfloat16, dropout 0 and 0.1.
 
-    On a CPU B has the equal settings of Hugging Face only and C no other peer, for the time.
+    B has the equal settings of Hugging Face only and C no other peer, for the time. A takes up to
+    4 GB in every process, so there the others have groups of their own (`beside_others`).
 
     Lesson: notebook 16.
     """
     jobs = []
     for who in PEERS:
         if base.model == "C" and who != HUGGING_FACE:
+            continue
+        if base.model == "A" and who not in (HUGGING_FACE, only):
             continue
         # Without dropout where the library's own default, or the library, has none.
         default = 0.1 if who in (HUGGING_FACE, "nn.TransformerEncoder") else 0.0
@@ -102,6 +107,24 @@ def peer_training(base: Job, compiled: bool) -> list[Job]:
         if compiled:
             jobs.append(replace(equal, compiled=True))
     return jobs
+
+
+def beside_others(group: Group) -> list[Group]:
+    """Return for each other peer a group in which it takes turns with ours in bfloat16.
+
+    Lesson: notebook 16.
+    """
+    ours = [j for j in group.jobs if j.who == OURS and j.precision == "bfloat16" and not j.compiled]
+    base = replace(ours[0], precision="float32")
+    return [
+        Group(
+            title=f"training {base.model} beside {who}",
+            jobs=(*ours, *(j for j in peer_training(base, False, who) if j.who == who)),
+            rounds=4,
+        )
+        for who in PEERS
+        if who != HUGGING_FACE
+    ]
 
 
 def memory(device: str) -> Group:

@@ -154,7 +154,11 @@ def _rounds(
                 continue
             with _noted(result):
                 if worker not in calls:  # a reading should take 0.2 s at least
-                    calls[worker] = max(1, min(100, round(0.2 / max(worker.seconds(), 1e-6))))
+                    first = worker.seconds()
+                    calls[worker] = max(1, min(100, round(0.2 / max(first, 1e-6))))
+                    if calls[worker] == 1:  # long enough, so it is a reading itself
+                        result.seconds.append(first)
+                        continue
                 result.seconds.append(worker.seconds(calls[worker]))
 
 

@@ -143,19 +143,20 @@ def test_without_peers_there_are_none():
 
 
 def test_every_peer_meets_us_as_shipped_and_at_equal_settings():
-    training = next(group for group in plan("cpu", peers=True) if group.title == "training A")
-    ours = [job for job in training.jobs if job.who == OURS]
+    groups = [group for group in plan("cpu", peers=True) if group.title.startswith("training A")]
     for who in PEERS:
-        theirs = [job for job in training.jobs if job.who == who]
+        (group,) = (g for g in groups if any(job.who == who for job in g.jobs))
+        theirs = [job for job in group.jobs if job.who == who]
         assert sum(not job.tuned for job in theirs) == 1
         for equal in (job for job in theirs if job.tuned):
-            assert any(dataclasses.replace(equal, who=OURS) == job for job in ours)
+            assert dataclasses.replace(equal, who=OURS) in group.jobs
 
 
 def test_no_group_is_larger_than_the_memory_of_a_usual_machine():
-    """Four GPT-2 with their optimizers are 8 GiB before a step begins."""
+    """Up to 4 GiB were measured for one process with a training step of A, or with C."""
     for group in plan("cpu", peers=True):
-        assert sum(job.model == "C" and job.kind == "training" for job in group.jobs) <= 5
+        large = [job for job in group.jobs if job.kind == "training" and job.model in "AC"]
+        assert len(large) <= 7
 
 
 # Workers
