@@ -156,8 +156,8 @@ def _encoder(config: GPTConfig, dropout: float) -> Peer:
 
 
 def _litgpt(config: GPTConfig, dropout: float) -> Peer:
-    from litgpt.config import Config
-    from litgpt.model import GPT
+    from litgpt.config import Config  # pyright: ignore[reportMissingImports]
+    from litgpt.model import GPT  # pyright: ignore[reportMissingImports]
 
     if dropout:
         raise UserError("litgpt has no dropout, so it is measured without.")
@@ -176,7 +176,7 @@ def _litgpt(config: GPTConfig, dropout: float) -> Peer:
 
 
 def _x_transformers(config: GPTConfig, dropout: float) -> Peer:
-    from x_transformers import Decoder, TransformerWrapper
+    from x_transformers import Decoder, TransformerWrapper  # pyright: ignore[reportMissingImports]
 
     layers = Decoder(
         dim=config.n_embd,

@@ -77,7 +77,7 @@ def _command(arguments: list[str]) -> Any:
         | Annotated[Prepare, subcommand("prepare")]
         | Annotated[Corpora, subcommand("corpora")]
         | Annotated[Info, subcommand("info")]
-    | Annotated[Bench, subcommand("bench")]
+        | Annotated[Bench, subcommand("bench")]
         | Annotated[Doctor, subcommand("doctor")]
         | Annotated[Demo, subcommand("demo")]
     )

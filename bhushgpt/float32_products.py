@@ -98,7 +98,7 @@ def _gain(settings: Any, before: str) -> float:
 
     def permitted() -> None:
         settings.fp32_precision = PERMISSION
-        x @ w
+        _ = x @ w
         settings.fp32_precision = before
 
     try:

@@ -63,7 +63,6 @@ def count_floors(train: np.ndarray, held_out: np.ndarray, vocab_size: int) -> Fl
     >>> round(floors.uniform, 4), floors.unigram > floors.bigram > 0
     (1.0986, True)
     """
-
     losses = NGramCounter(HIGHEST_ORDER, vocab_size).fit(train).losses(held_out)
     by_order = dict(enumerate(losses, start=1))
     best = min(range(3, HIGHEST_ORDER + 1), key=lambda order: by_order[order])

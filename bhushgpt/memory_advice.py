@@ -108,7 +108,8 @@ def memory_advice(config: RunConfig, room: int, where: str = "the device") -> st
     )
     return (
         f"This run needs about {training_memory(config) / 2**30:,.1f} GiB of memory, and {where} "
-        f"has at most {room / 2**30:,.1f} GiB for it. Any one of these makes it smaller:{''.join(rows)}\n"
+        f"has at most {room / 2**30:,.1f} GiB for it. Any one of these makes it smaller:"
+        f"{''.join(rows)}\n"
         f"{batch} With accumulation_steps the batch is computed in parts and the result stays the "
         "same; another context or width is another model, and bfloat16 rounds more coarsely."
     )
