@@ -119,7 +119,7 @@ def gpt_v2_mini(vocab_size: int) -> RunConfig:
         preset="gpt-v2-mini",
         model=GPTConfig(vocab_size=vocab_size, context_length=128, n_layer=4, n_head=4, n_embd=128),
         training=TrainingConfig(
-            steps=2500,
+            steps=3500,
             # Small batches: after the same minutes, more and smaller steps had learned more.
             batch_size=16,
             learning_rate=4e-3,
