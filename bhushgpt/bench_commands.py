@@ -78,6 +78,8 @@ class Bench:
 
     def _finish(self, record: BenchRecord, path: Path, seconds: float) -> int:
         # Here and not above: matplotlib takes a second to load, and other commands draw nothing.
+        import matplotlib.pyplot as plt
+
         from bhushgpt.bench_plot import bench_figure
         from bhushgpt.figures import png_bytes
 
@@ -85,6 +87,7 @@ class Bench:
         figure, alt = bench_figure(record)
         picture = path.with_suffix(".png")
         picture.write_bytes(png_bytes(figure))
+        plt.close(figure)
         print(f"{describe_device(record.device)}\n\n{report(record)}\n")
         print(f"The picture {picture}: {alt}")
         print(f"The record is in {path}. It took {seconds / 60:.1f} minutes.")

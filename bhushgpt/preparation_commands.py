@@ -125,7 +125,7 @@ def with_bar(steps: Iterator[ShardDone], plan: Plan) -> Iterator[ShardDone]:
     form = "{percentage:3.0f}%|{bar:20}| {desc}, {remaining} left"
     total = sum(shard.size for shard in plan.shards)
     shards = documents = new = 0
-    with tqdm(total=total, bar_format=form, mininterval=0.5, delay=0.01) as bar:
+    with tqdm(total=total, bar_format=form, mininterval=0.5) as bar:
         bar.set_description_str(f"shard 0/{len(plan.shards)}", refresh=False)
         for step in steps:
             shards, documents = shards + 1, documents + step.documents

@@ -113,6 +113,8 @@ def save_curve(session: Session, floors: Floors) -> Path:
     Lesson: notebook 16.
     """
     # Here and not above: matplotlib takes as long to load as a short command to run.
+    import matplotlib.pyplot as plt
+
     from bhushgpt.curves import plot_curve
     from bhushgpt.figures import png_bytes
 
@@ -125,6 +127,7 @@ def save_curve(session: Session, floors: Floors) -> Path:
     )
     file = session.run.path / CURVE
     write_atomically(file, png_bytes(figure))
+    plt.close(figure)  # pyplot would keep it for as long as the process lives
     return file
 
 
