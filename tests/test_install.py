@@ -21,8 +21,9 @@ PINS = [
     if line and not line.startswith(("#", "-"))
 ]
 
-# Ours; what is there wherever a notebook runs. Extras are imported where they are needed only.
-OPTIONAL = {"bhushgpt", "ipython"}
+# Ours; what is there wherever a notebook runs; a peer that its user installs as the bench says.
+# Extras are imported where they are needed only.
+OPTIONAL = {"bhushgpt", "ipython", "litgpt"}
 
 
 def name_of(requirement: Requirement) -> str:
