@@ -31,3 +31,11 @@ def _same_random_numbers() -> None:
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    """A small text file of a user's own; each test file has its copy."""
+    file = tmp_path_factory.mktemp("text") / "cats.txt"
+    file.write_text("the cat sat on the mat and the dog sat on the log\n" * 60, encoding="utf-8")
+    return file

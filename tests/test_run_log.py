@@ -22,15 +22,6 @@ from bhushgpt.step_reports import Report
 from bhushgpt.tensorboards import FOLDER, NAMES
 from tests.interrupted_runs import STEPS, history, train
 
-TEXT = "the cat sat on the mat and the dog sat on the log\n" * 60
-
-
-@pytest.fixture(scope="module")
-def text(tmp_path_factory):
-    file = tmp_path_factory.mktemp("text") / "cats.txt"
-    file.write_text(TEXT, encoding="utf-8")
-    return file
-
 
 @pytest.fixture(scope="module")
 def run(text, tmp_path_factory):

@@ -21,13 +21,6 @@ assert AcceleratedLoss
 
 
 @pytest.fixture(scope="module")
-def text(tmp_path_factory):
-    file = tmp_path_factory.mktemp("text") / "cats.txt"
-    file.write_text("the cat sat on the mat and the dog sat on the log\n" * 60, encoding="utf-8")
-    return file
-
-
-@pytest.fixture(scope="module")
 def unbroken(text, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "unbroken"
     assert train_by_command(text, folder) == 0

@@ -18,15 +18,6 @@ from tests.interrupted_runs import (
     whole_state,
 )
 
-TEXT = "the cat sat on the mat and the dog sat on the log\n" * 60
-
-
-@pytest.fixture(scope="module")
-def text(tmp_path_factory):
-    file = tmp_path_factory.mktemp("text") / "cats.txt"
-    file.write_text(TEXT, encoding="utf-8")
-    return file
-
 
 @pytest.fixture(scope="module")
 def unbroken(text, tmp_path_factory):
