@@ -14,7 +14,7 @@ import torch
 from tyro.conf import arg
 
 from bhushgpt import roofline
-from bhushgpt.bench_bpe import bpe_training_seconds
+from bhushgpt.bench_bpe import BPEMeasured, measure_bpe
 from bhushgpt.bench_limits import best_of, measure_limits
 from bhushgpt.bench_plan import plan
 from bhushgpt.bench_record import BenchRecord
@@ -61,7 +61,9 @@ class Bench:
         progress.title = ""
         # Once more: a limit is the best ever seen, and the machine may have been busy before.
         limits = best_of(limits, measure_limits(device, quick=self.quick, progress=progress))
-        bpe = bpe_training_seconds(quick=self.quick, progress=progress) if self.peers else {}
+        bpe = measure_bpe(quick=self.quick, progress=progress) if self.peers else []
+        for row in (*rows, *bpe):
+            _round(row)
         record = BenchRecord(
             label=label,
             device=device,
@@ -70,8 +72,8 @@ class Bench:
             machine=_card(device),
             limits={k: {n: _digits(v) for n, v in rates.items()} for k, rates in limits.items()},
             bytes_per_second=_digits(roofline.bandwidth_limit(device)),
-            rows=[_rounded(row) for row in rows],
-            bpe={who: [_digits(s) for s in seconds] for who, seconds in bpe.items()},
+            rows=rows,
+            bpe=bpe,
         )
         progress.clear()
         return self._finish(record, path, time.perf_counter() - begin)
@@ -151,7 +153,7 @@ def _digits(value: float) -> float:
     return float(f"{value:.4g}")  # more would pretend to a precision that no timing has
 
 
-def _rounded(row: Measured) -> Measured:
+def _round(row: Measured | BPEMeasured) -> None:
     row.seconds = [_digits(s) for s in row.seconds]
-    row.setup_seconds = None if row.setup_seconds is None else _digits(row.setup_seconds)
-    return row
+    if isinstance(row, Measured) and row.setup_seconds is not None:
+        row.setup_seconds = _digits(row.setup_seconds)

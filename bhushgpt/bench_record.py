@@ -11,13 +11,14 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from bhushgpt.bench_bpe import BPEMeasured
 from bhushgpt.bench_jobs import MODELS, Job, bytes_per_token, training_flops
 from bhushgpt.bench_limits import SHIPPED
 from bhushgpt.bench_workers import Measured
 from bhushgpt.errors import UserError
 from bhushgpt.timing import NOISY, Timing
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +44,8 @@ class BenchRecord:
     """Read plus written in the device's memory."""
     rows: list[Measured]
     """The measurements, in their order."""
-    bpe: dict[str, list[float]] = field(default_factory=dict)
-    """Byte-pair training: who -> seconds."""
+    bpe: list[BPEMeasured] = field(default_factory=list)
+    """Byte-pair training and encoding; empty without peers."""
     format: int = FORMAT
     """Of the file."""
 
@@ -74,7 +75,7 @@ def speed(row: Measured) -> float:
     return row.job.tokens_per_call / Timing(tuple(row.seconds)).median
 
 
-def spread(row: Measured) -> float:
+def spread(row: Measured | BPEMeasured) -> float:
     """Return how far the times of a row differ, as a share of the median; 0 for a single one.
 
     Lesson: notebook 16.
@@ -101,14 +102,16 @@ def warnings_of(record: BenchRecord) -> list[str]:
 
     Lesson: notebook 16.
     """
-    noisy = [row for row in record.rows if row.seconds and spread(row) > NOISY]
+    names = [(row, f"{row.job.model}, {row.job.who}") for row in record.rows]
+    names += [(row, f"byte-pair {row.task}, {row.who}") for row in record.bpe]
+    noisy = [(spread(row), name) for row, name in names if row.seconds and spread(row) > NOISY]
     if not noisy:
         return []
-    worst = max(noisy, key=spread)
+    most, worst = max(noisy)
     return [
-        f"In {len(noisy)} of {len(record.rows)} rows the times differ by more than {NOISY:.0%} "
-        f"(up to {spread(worst):.0%}: {worst.job.model}, {worst.job.who}). Something else used the "
-        "machine: close other programs and measure again."
+        f"In {len(noisy)} of {len(names)} rows the times differ by more than {NOISY:.0%} "
+        f"(up to {most:.0%}: {worst}). Something else used the machine: close other programs and "
+        "measure again."
     ]
 
 
@@ -145,7 +148,8 @@ def load_bench_record(path: Path) -> BenchRecord:
         wrong = _wrong(data) if isinstance(data, dict) else ["everything"]
         if not wrong:
             rows = [Measured(**{**row, "job": Job(**row["job"])}) for row in data["rows"]]
-            return BenchRecord(**{**data, "rows": rows})
+            bpe = [BPEMeasured(**row) for row in data["bpe"]]
+            return BenchRecord(**{**data, "rows": rows, "bpe": bpe})
     except (ValueError, TypeError, KeyError) as error:
         wrong = [f"{type(error).__name__}: {error}"]
     raise UserError(
@@ -167,8 +171,9 @@ def _wrong(data: dict[str, Any]) -> list[str]:
         wrong += ["limits.float32.large is missing"] * (
             "large" not in data["limits"].get("float32", {})
         )
-        for number, row in enumerate(data["rows"], start=1):
-            told = bool(row.get("seconds")) != bool(row.get("trouble"))
-            if not told or any(not s > 0 for s in row["seconds"]):
-                wrong.append(f"row {number} has neither times nor a reason, or both")
+        for what, rows in (("row", data["rows"]), ("bpe row", data["bpe"])):
+            for number, row in enumerate(rows, start=1):
+                told = bool(row.get("seconds")) != bool(row.get("trouble"))
+                if not told or any(not s > 0 for s in row["seconds"]):
+                    wrong.append(f"{what} {number} has neither times nor a reason, or both")
     return wrong

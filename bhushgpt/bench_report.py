@@ -3,6 +3,7 @@
 Lesson: notebook 16.
 """
 
+from bhushgpt.bench_bpe import NAIVE, ONE_THREAD, BPEMeasured
 from bhushgpt.bench_jobs import Job
 from bhushgpt.bench_limits import SHIPPED
 from bhushgpt.bench_peers import HUGGING_FACE
@@ -16,8 +17,9 @@ from bhushgpt.bench_record import (
     warnings_of,
 )
 from bhushgpt.bench_workers import Measured
-from bhushgpt.timing import Timing, format_seconds
+from bhushgpt.timing import format_seconds
 
+BPE_HEAD = ("byte pairs", "who", "settings", "MB/s", "spread", "seconds")
 HEAD = ("what", "who", "settings", "tokens/s", "spread", "share", "set-up", "peak GiB")
 MEMORY_TOKENS = 4096
 
@@ -46,8 +48,28 @@ def table_lines(record: BenchRecord) -> list[str]:
 
     Lesson: notebook 16.
     """
-    rows = [HEAD, *(_cells(row, record) for row in record.rows)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
+    return _aligned([HEAD, *(_cells(row, record) for row in record.rows)])
+
+
+def bpe_table_lines(record: BenchRecord) -> list[str]:
+    """Return the table of byte-pair training and encoding; no line if it was not measured.
+
+    Lesson: notebook 16.
+    """
+    return _aligned([BPE_HEAD, *map(_bpe_cells, record.bpe)]) if record.bpe else []
+
+
+def _bpe_cells(row: BPEMeasured) -> tuple[str, ...]:
+    what = f"{row.task}, {row.text_bytes / 1e6:.1f} MB"
+    if not row.seconds:
+        return what, row.who, "", "-", "", row.trouble or "not measured"
+    # The naive trainer stops early, so its speed would say nothing.
+    rate = "" if row.who == NAIVE else f"{row.megabytes_per_second:,.3g}"
+    return what, row.who, f"{row.merges:,} merges", rate, f"{spread(row):.0%}", f"{row.median:,.3g}"
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
         cells = [
@@ -105,8 +127,18 @@ def _ratio(ours: Measured | None, theirs: Measured | None, what: str) -> list[st
 
 
 def _bpe_lines(record: BenchRecord) -> list[str]:
-    times = {who: Timing(tuple(seconds)).median for who, seconds in record.bpe.items()}
-    return [f"{'':8}byte-pair training, {who}: {format_seconds(s)}" for who, s in times.items()]
+    lines, ours = [], {row.task: row for row in record.bpe if row.who == OURS and row.seconds}
+    for row in record.bpe:
+        if row.who.startswith(OURS) or not row.seconds or row.task not in ours:
+            continue
+        ratio, own = row.median / ours[row.task].median, ours[row.task]
+        what = f"byte-pair {row.task}"
+        if row.who == NAIVE and row.merges < own.merges:  # a bound: it had not come further
+            what += f" (at least: it had {row.merges:,} of {own.merges:,} merges)"
+        elif row.task == "training" and row.who == ONE_THREAD:
+            what += f" ({1 / ratio:.2f} times its time)"
+        lines.append(f"{ratio:6.2f} x  {row.who}: {what}")
+    return lines
 
 
 def peak_line(record: BenchRecord) -> str | None:
@@ -129,9 +161,9 @@ def report(record: BenchRecord) -> str:
 
     Lesson: notebook 16.
     """
-    parts = [limit_lines(record), table_lines(record)]
+    parts = [limit_lines(record), table_lines(record), bpe_table_lines(record)]
     if ratios := ratio_lines(record):
-        parts.append(["Tokens per second of bhushgpt, as a multiple in the same run:", *ratios])
+        parts.append(["Speed of bhushgpt, as a multiple in the same run:", *ratios])
     if peak := peak_line(record):
         parts.append([peak])
     parts.append(warnings_of(record))

@@ -1,8 +1,7 @@
 """How fast byte-pair training and encoding are, beside the libraries that people use for it.
 
 Every measurement takes its turn with the others (`alternate`), on the same texts. The peers are
-the Rust libraries `tokenizers` and `tiktoken`, and training as one would write it first
-(`bpe_naive`).
+the Rust libraries `tokenizers` and `tiktoken`.
 
 Lesson: notebook 12.
 """
@@ -20,7 +19,6 @@ import tiktoken
 from bhushgpt.bpe import BPETokenizer
 from bhushgpt.bpe_bytes import BYTE_ORDER
 from bhushgpt.bpe_export import tokenizers_description
-from bhushgpt.bpe_naive import learn_merges_naively
 from bhushgpt.bpe_pieces import FAST_PATTERN
 from bhushgpt.timing import Timing, alternate
 
@@ -29,21 +27,17 @@ AS_SHIPPED = "tokenizers, as shipped"
 OURS = "bhushgpt"
 
 
-def time_training(
-    texts: Sequence[str], vocab_size: int, *, repeats: int = 5, naive_merges: int = 0
-) -> dict[str, Timing]:
+def time_training(texts: Sequence[str], vocab_size: int, *, repeats: int = 5) -> dict[str, Timing]:
     """Return how long learning a vocabulary takes, from the texts to the merges.
 
     Args:
         texts: Documents; all candidates get the same list.
         vocab_size: Ids to learn, bytes included, without special tokens.
         repeats: Times to measure each.
-        naive_merges: How many merges the naive trainer learns; 0 leaves it out. It takes about a
-            second for each merge and 4 MB.
 
     Example:
-        >>> sorted(time_training(["the cat sat on the mat"] * 9, 260, repeats=2, naive_merges=4))
-        ['bhushgpt', 'naive, 4 merges', 'tokenizers, as shipped', 'tokenizers, one thread']
+        >>> sorted(time_training(["the cat sat on the mat"] * 9, 260, repeats=2))
+        ['bhushgpt', 'tokenizers, as shipped', 'tokenizers, one thread']
 
     Lesson: notebook 12.
     """
@@ -56,11 +50,7 @@ def time_training(
             ONE_THREAD: partial(_with_threads, False, train),
             AS_SHIPPED: partial(_with_threads, True, train),
         }
-    if naive_merges:
-        candidates[f"naive, {naive_merges} merges"] = partial(
-            learn_merges_naively, texts, naive_merges
-        )
-    return alternate(candidates, repeats=repeats, warmup=0 if naive_merges else 1)
+    return alternate(candidates, repeats=repeats, warmup=1)
 
 
 def time_encoding(

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from bhushgpt import bench_commands, bench_peers, bench_serving
+from bhushgpt import bench_bpe, bench_commands, bench_peers, bench_serving
+from bhushgpt.bench_bpe import NAIVE, BPEMeasured, encoding_rows, measure_bpe, training_rows
 from bhushgpt.bench_commands import Bench
 from bhushgpt.bench_jobs import MODELS, TRAINING_SHAPES, Job, bytes_per_token, training_flops
 from bhushgpt.bench_limits import measure_limits
@@ -222,27 +223,77 @@ def test_a_file_that_cannot_be_written_is_told_before_anything_is_measured(
     assert "cannot be used" in capsys.readouterr().err
 
 
+# Byte pairs
+
+CATS = "the cat sat on the mat and the dog sat on the log\n" * 20
+
+
+def test_byte_pairs_are_measured_with_their_merges_and_bytes(monkeypatch):
+    nowhere = UserError("nowhere")
+    monkeypatch.setattr(bench_bpe.BPETokenizer, "from_gpt2", lambda: (_ for _ in ()).throw(nowhere))
+    monkeypatch.setattr(bench_bpe, "TOKENS", 270)
+    rows = training_rows(CATS, 270, 5) + encoding_rows(CATS)
+    assert [row.merges for row in rows] == [14, 14, 14, 5, 14, 14, 14, 14]
+    assert all(row.text_bytes == len(CATS) and row.seconds and not row.trouble for row in rows)
+    report_ = report(made_up(bpe=rows))
+    assert "naive: byte-pair training (at least: it had 5 of 14 merges)" in report_
+
+
+def test_a_naive_trainer_that_learns_something_else_has_no_time(monkeypatch):
+    monkeypatch.setattr(bench_bpe, "learn_merges_naively", lambda texts, merges: [(0, 1)] * merges)
+    naive = training_rows(CATS, 270, 5)[-1]
+    assert (naive.who, naive.seconds, naive.trouble) == (NAIVE, [], bench_bpe.OTHER_MERGES)
+
+
+def test_what_byte_pairs_lack_is_a_sentence_in_the_table(monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("importlib.util.find_spec", lambda name: None)
+        rows = training_rows(CATS, 270, 1)
+    assert [bool(row.seconds) for row in rows] == [True, False, False, True]
+    assert "tokenizers is not installed: pip install" in report(made_up(bpe=rows))
+
+    def no_book(name):
+        raise UserError("The book cannot be had.")
+
+    monkeypatch.setattr(bench_bpe, "load_text", no_book)
+    assert report(made_up(bpe=measure_bpe())).count("The book cannot be had.") == 2
+
+
+def test_speed_of_byte_pairs_is_compared_by_the_medians():
+    how: dict[str, Any] = {"task": "training", "merges": 744, "text_bytes": 10**6}
+    ours = BPEMeasured(who=OURS, seconds=[0.2, 0.2, 0.3], **how)
+    rust = BPEMeasured(who="tokenizers, one thread", seconds=[0.1, 0.1, 0.1], **how)
+    assert ours.megabytes_per_second == 5
+    record = made_up(bpe=[ours, rust])
+    assert ratio_lines(record)[-1] == (
+        "  0.50 x  tokenizers, one thread: byte-pair training (2.00 times its time)"
+    )
+    assert "In 1 of 6 rows" in report(record) and "byte-pair training, bhushgpt" in report(record)
+
+
 # The record
 
 
 def test_saved_equals_loaded(tmp_path):
     path = tmp_path / "bench_x_cpu.json"
-    made_up().save(path)
-    assert load_bench_record(path) == made_up()
-    assert load_bench_records(tmp_path) == [made_up()]
+    bpe = [BPEMeasured(task="encoding", who=OURS, merges=3, text_bytes=10, seconds=[0.5])]
+    made_up(bpe=bpe).save(path)
+    assert load_bench_record(path) == made_up(bpe=bpe)
+    assert load_bench_records(tmp_path) == [made_up(bpe=bpe)]
 
 
 @pytest.mark.parametrize(
     ("change", "part"),
     [
         ({"rows": None}, "bench_x_cpu.json is no benchmark record"),
-        ({"format": 99}, "format 99, this version reads 1"),
+        ({"format": 99}, "format 99, this version reads 2"),
         ({"colour": "blue"}, "colour is unknown"),
         ({"label": ...}, "label is missing"),
         ({"machine": {"date": "2026-01-31"}}, "machine.torch is missing"),
         ({"limits": {}}, "limits.float32.large is missing"),
         ({"rows": [{"job": {}, "seconds": [], "trouble": None}]}, "row 1 has neither"),
         ({"rows": [{"job": {}, "seconds": [-1.0], "trouble": None}]}, "row 1 has neither"),
+        ({"bpe": [{"seconds": [], "trouble": None}]}, "bpe row 1 has neither"),
     ],
 )
 def test_what_is_wrong_with_a_record_is_named(tmp_path, change, part):
