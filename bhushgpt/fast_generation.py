@@ -62,8 +62,10 @@ class FastCached(LanguageModel):
         grown = seen is not None and seen.shape == (len(ids), length - 1)
         if grown and length <= self.capacity and torch.equal(ids[:, :-1], seen):  # type: ignore[arg-type]
             assert self._step is not None
-            logits = self._step(ids[:, -1:], ids.new_full((len(ids),), length - 1))  # (B, V)
-            logits = logits[:, None]  # (B, 1, V)
+            with torch.inference_mode():  # no_grad still prepares for changes in place
+                logits = self._step(ids[:, -1:], ids.new_full((len(ids),), length - 1))  # (B, V)
+            # A copy outside may be used like any tensor, and the next call cannot overwrite it.
+            logits = logits.clone()[:, None]  # (B, 1, V)
         else:
             logits = self._prefill(ids)  # (B, _, V)
         self._seen = ids
@@ -88,11 +90,13 @@ class FastCached(LanguageModel):
 def make_step(model: GPT, stores: list[Tensor], *, compiled: bool = False) -> StepFunction:
     """Return a function (ids (B, 1), places (B,)) -> logits (B, V) over these stores.
 
-    On an NVIDIA GPU it is recorded at its first call and replayed after that.
+    On an NVIDIA GPU it is recorded at its first call and replayed after that. On a CPU it reads the
+    filled places only, unless it is compiled.
 
     Lesson: notebook 09.
     """
-    module = StaticStep(model, stores)
+    filled_only = stores[0].device.type == "cpu" and not compiled
+    module = StaticStep(model, stores, filled_only=filled_only)
     if compiled:
         module.compile(dynamic=False)
     return RecordedStep(module) if stores[0].is_cuda else module

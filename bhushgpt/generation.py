@@ -109,11 +109,11 @@ def next_ids(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> 
     tensor([[1]])
     """
     highest = logits.amax(dim=-1, keepdim=True)  # (B, 1) NaN if any score is
-    if not highest.isfinite().all():
-        value = highest[~highest.isfinite()][0].item()
+    spoilt = [value for value in highest.flatten().tolist() if not math.isfinite(value)]
+    if spoilt:
         raise UserError(
-            f"The model's highest score is {value}, so no token can be chosen: its weights were "
-            "spoilt, usually by a diverged training run. Load an earlier checkpoint."
+            f"The model's highest score is {spoilt[0]}, so no token can be chosen: its weights "
+            "were spoilt, usually by a diverged training run. Load an earlier checkpoint."
         )
     if sampling.temperature == 0:
         return logits.argmax(dim=-1, keepdim=True)

@@ -10,6 +10,7 @@ Lesson: notebook 09. Source: Dettmers et al., "LLM.int8()", arXiv 2208.07339, wi
 """
 
 import copy
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -56,15 +57,29 @@ class Int8Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (..., O) for x (..., I), in the type of x."""
-        rows = x.flatten(0, -2).bfloat16()  # (N, I)
-        if len(rows) <= FEW_ROWS:
-            product = torch.ops.aten._weight_int8pack_mm(rows, self.weight, self.scales)  # (N, O)
-        else:
-            product = F.linear(rows, self.weight.bfloat16()) * self.scales  # (N, O)
-        result = product.to(x.dtype)  # (N, O)
-        if self.bias is not None:
-            result = result + self.bias  # (N, O)
-        return result.view(*x.shape[:-1], -1)
+        rows = x.flatten(0, -2)  # (N, I)
+        result = self.function(len(rows))(rows)  # (N, O)
+        return result.to(x.dtype).view(*x.shape[:-1], -1)
+
+    def function(self, n_rows: int) -> Callable[[Tensor], Tensor]:
+        """Return what maps n_rows inputs (N, I) to outputs (N, O) and looks nothing up.
+
+        For a step of generation, where looking weights up in a module takes as long as the product.
+        The outputs have the type of the bias.
+        """
+        weight, scales, bias = self.weight, self.scales, self.bias
+        int8_product = torch.ops.aten._weight_int8pack_mm.default
+
+        def few(x: Tensor) -> Tensor:
+            product = int8_product(x.bfloat16(), weight, scales)  # (N, O)
+            # bfloat16 and float32 make float32: the sum needs no conversion of its own.
+            return product.to(x.dtype) if bias is None else product + bias
+
+        def many(x: Tensor) -> Tensor:
+            product = F.linear(x.bfloat16(), weight.bfloat16()) * scales  # (N, O)
+            return product.to(x.dtype) if bias is None else product + bias
+
+        return few if n_rows <= FEW_ROWS else many
 
 
 def with_int8_weights(model: GPT) -> GPT:

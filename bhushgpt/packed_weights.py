@@ -11,6 +11,7 @@ Lesson: notebook 09.
 """
 
 import copy
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -47,10 +48,17 @@ class PackedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (..., O) for x (..., I), in the type of x."""
-        product = torch.ops.mkldnn._linear_pointwise(
-            x.to(self.dtype), self.packed, self.bias, "none", [], ""
-        )  # (..., O)
-        return product.to(x.dtype)
+        return self.function()(x)
+
+    def function(self) -> Callable[[Tensor], Tensor]:
+        """Return what `forward` does as a function that looks nothing up, for a step."""
+        packed, bias, dtype = self.packed, self.bias, self.dtype
+        product = torch.ops.mkldnn._linear_pointwise.default
+
+        def linear(x: Tensor) -> Tensor:
+            return product(x.to(dtype), packed, bias, "none", [], "").to(x.dtype)  # (..., O)
+
+        return linear
 
 
 def with_packed_weights(model: GPT, dtype: torch.dtype = torch.bfloat16) -> GPT:

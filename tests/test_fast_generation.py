@@ -2,15 +2,18 @@
 
 import pytest
 import torch
+from torch import nn
 
 from bhushgpt.errors import UserError
+from bhushgpt.eval_mode import eval_mode
 from bhushgpt.fast_generation import FastCached, generate_together, make_step
 from bhushgpt.generation import Sampling, generate
 from bhushgpt.gpt import GPT, GPTConfig
 from bhushgpt.kv_cache import Cached
 from bhushgpt.positions import Rotary
 from bhushgpt.recorded_step import RecordedStep
-from bhushgpt.static_step import StaticStep, turned
+from bhushgpt.static_step import StaticStep, plain_function, turned
+from bhushgpt.transformer import MLP
 
 POSITIONS = ("learned", "sinusoidal", "rotary")
 CONTEXT = 12
@@ -69,13 +72,68 @@ def test_a_model_in_train_mode_is_left_in_it_and_drops_nothing():
     start = prompts(1, 3)
     expected = drawn(model, start, 8)
     model.train()
-    assert torch.equal(drawn(FastCached(model), start, 8), expected)
+    fast = FastCached(model)
+    assert torch.equal(drawn(fast, start, 8), expected)
     assert model.training
+    again = torch.cat([start, torch.zeros(1, 1, dtype=torch.long)], dim=1)
+    fast(start)
+    with eval_mode(model):
+        exact = model(again)[:, -1:]
+    torch.testing.assert_close(fast(again), exact, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("position", POSITIONS)
+@pytest.mark.parametrize("places", [[4, 4], [2, 4]])
+def test_reading_only_what_is_filled_changes_nothing(position, places):
+    """What lies behind the filled places is planted, so that reading it shows."""
+    model, ids, at = make_gpt(position=position), prompts(2, 1), torch.tensor(places)
+    stores = [torch.randn(2, 2, 2, CONTEXT, 8) for _ in model.blocks]
+    with torch.no_grad():
+        whole = StaticStep(model, [store.clone() for store in stores])(ids, at)
+        for store in stores:
+            store[:, :, :, 5:] = torch.nan
+        filled = StaticStep(model, stores, filled_only=True)(ids, at)
+    torch.testing.assert_close(filled, whole)
+
+
+def test_only_the_step_on_a_cpu_reads_what_is_filled(monkeypatch):
+    monkeypatch.setattr(StaticStep, "compile", lambda self, **how: None)  # it takes a minute
+    model, stores = make_gpt(), [torch.zeros(2, 1, 2, 4, 8)] * 2
+    assert make_step(model, stores).filled_only
+    assert not make_step(model, stores, compiled=True).filled_only
+
+
+def test_scores_of_a_step_may_be_changed_and_are_not_overwritten():
+    fast, ids = FastCached(make_gpt()), prompts(1, 6)
+    fast(ids[:, :4])
+    scores = fast(ids[:, :5])
+    scores[..., 3] = -torch.inf  # a tensor of inference mode would refuse
+    kept = scores.clone()
+    fast(ids)
+    assert torch.equal(scores, kept)
+
+
+@pytest.mark.parametrize(
+    "module", [nn.LayerNorm(8), nn.Linear(8, 6), nn.Linear(8, 6, bias=False), MLP(8).activation]
+)
+def test_plain_functions_compute_what_their_modules_do(module):
+    x = torch.randn(3, 8)
+    function = plain_function(module, 3)
+    assert function is not module and torch.equal(function(x), module(x))
+
+
+def test_a_module_that_is_not_known_is_called_itself():
+    class Doubled(nn.Linear):
+        def forward(self, input):
+            return 2 * super().forward(input)
+
+    module = Doubled(4, 4)
+    assert plain_function(module, 1) is module
 
 
 def test_one_step_computes_one_position():
     model, lengths = make_gpt(), []
-    model.head.register_forward_hook(lambda module, args, out: lengths.append(out.shape[1]))
+    model.head.register_forward_hook(lambda module, args, out: lengths.append(out[..., 0].numel()))
     drawn(FastCached(model), prompts(1, 3), 6)
     assert lengths == [3, 1, 1, 1, 1, 1]
 
