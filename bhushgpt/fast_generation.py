@@ -49,10 +49,10 @@ class FastCached(LanguageModel):
         self.context_length = model.context_length
         self.capacity = min(capacity or model.context_length, model.context_length)
         self.compiled = compiled
-        self._model = (model,)  # not a submodule, so that eval_mode has nothing to walk through
+        # In tuples they are no submodules, so that eval_mode has nothing to walk through.
+        self._model = (model,)
+        self._kept: tuple[Cached, StepFunction] | None = None
         self._seen: Tensor | None = None
-        self._cached: Cached | None = None
-        self._step: StepFunction | None = None
 
     @torch.no_grad()
     def forward(self, ids: Tensor) -> Tensor:
@@ -61,9 +61,9 @@ class FastCached(LanguageModel):
         self._seen = None  # an interrupted call leaves the cache half filled
         grown = seen is not None and seen.shape == (len(ids), length - 1)
         if grown and length <= self.capacity and torch.equal(ids[:, :-1], seen):  # type: ignore[arg-type]
-            assert self._step is not None
+            assert self._kept is not None
             with torch.inference_mode():  # no_grad still prepares for changes in place
-                logits = self._step(ids[:, -1:], ids.new_full((len(ids),), length - 1))  # (B, V)
+                logits = self._kept[1](ids[:, -1:], ids.new_full((len(ids),), length - 1))  # (B, V)
             # A copy outside may be used like any tensor, and the next call cannot overwrite it.
             logits = logits.clone()[:, None]  # (B, 1, V)
         else:
@@ -76,14 +76,14 @@ class FastCached(LanguageModel):
         with eval_mode(model):
             if ids.shape[1] >= self.capacity:  # no room for another token: nothing to keep
                 return model(ids)
-            stores = None if self._cached is None else self._cached.stores
-            if stores is None or stores[0].shape[1] != len(ids):
-                self._cached, self._step = Cached(model, capacity=self.capacity), None
-            assert self._cached is not None
-            self._cached.forget()
-            logits = self._cached(ids)  # (B, _, V)
-            if self._step is None:
-                self._step = make_step(model, self._cached.stores, compiled=self.compiled)
+            cached = None if self._kept is None else self._kept[0]
+            if cached is None or cached.stores[0].shape[1] != len(ids):
+                cached, self._kept = Cached(model, capacity=self.capacity), None
+            cached.forget()
+            logits = cached(ids)  # (B, _, V)
+            if self._kept is None:
+                step = make_step(model, cached.stores, compiled=self.compiled)
+                self._kept = cached, step
         return logits
 
 

@@ -95,12 +95,12 @@ def with_int8_weights(model: GPT) -> GPT:
     >>> weight_bytes(with_int8_weights(model)) < 0.4 * weight_bytes(model)
     True
     """
-    small = copy.deepcopy(model).eval()
+    small = copy.deepcopy(model)
     for parent in list(small.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.Linear):
                 setattr(parent, name, Int8Linear(child))
-    return small.requires_grad_(False)
+    return small.eval().requires_grad_(False)
 
 
 def weight_bytes(model: nn.Module) -> int:

@@ -81,9 +81,9 @@ def with_packed_weights(model: GPT, dtype: torch.dtype = torch.bfloat16) -> GPT:
             f"Weights cannot be sorted {where}: that is a means of oneDNN for CPUs. Use "
             "model.bfloat16() there."
         )
-    packed = copy.deepcopy(model).eval().requires_grad_(False)
+    packed = copy.deepcopy(model)
     for parent in list(packed.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.Linear):
                 setattr(parent, name, PackedLinear(child, dtype))
-    return packed
+    return packed.eval().requires_grad_(False)

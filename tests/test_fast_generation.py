@@ -131,6 +131,12 @@ def test_a_module_that_is_not_known_is_called_itself():
     assert plain_function(module, 1) is module
 
 
+def test_a_used_cache_has_no_submodule_to_walk_through():
+    fast = FastCached(make_gpt())
+    drawn(fast, prompts(1, 3), 3)
+    assert list(fast.modules()) == [fast]
+
+
 def test_one_step_computes_one_position():
     model, lengths = make_gpt(), []
     model.head.register_forward_hook(lambda module, args, out: lengths.append(out[..., 0].numel()))
@@ -213,7 +219,7 @@ def test_a_recorded_step_draws_the_plain_tokens():
     model, start = make_gpt().cuda(), prompts(2, 3).cuda()
     fast = FastCached(model)
     assert torch.equal(drawn(fast, start, 8), drawn(model, start, 8))
-    assert isinstance(fast._step, RecordedStep)
+    assert isinstance(fast._kept[1], RecordedStep)
 
 
 def test_without_a_gpu_the_step_is_not_recorded():

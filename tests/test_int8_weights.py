@@ -81,3 +81,7 @@ def test_int8_behind_the_fast_cache_predicts_what_int8_predicts():
             plain = small(ids[:, :end])[:, -1].softmax(-1)
             # Many rows and few are rounded to bfloat16 at different places.
             assert (fast(ids[:, :end])[:, -1].softmax(-1) - plain).abs().max() < 0.03
+
+
+def test_every_part_of_the_copy_is_in_eval_mode():
+    assert not any(module.training for module in with_int8_weights(make_gpt()).modules())

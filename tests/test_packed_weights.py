@@ -65,3 +65,7 @@ def test_another_device_and_a_torch_without_the_library_are_refused(monkeypatch)
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     with pytest.raises(UserError, match="in this build of PyTorch"):
         with_packed_weights(make_gpt())
+
+
+def test_every_part_of_the_copy_is_in_eval_mode():
+    assert not any(module.training for module in with_packed_weights(make_gpt()).modules())
