@@ -219,7 +219,7 @@ def test_a_recorded_step_draws_the_plain_tokens():
     model, start = make_gpt().cuda(), prompts(2, 3).cuda()
     fast = FastCached(model)
     assert torch.equal(drawn(fast, start, 8), drawn(model, start, 8))
-    assert isinstance(fast._kept[1], RecordedStep)
+    assert fast._kept is not None and isinstance(fast._kept[1], RecordedStep)
 
 
 def test_without_a_gpu_the_step_is_not_recorded():
