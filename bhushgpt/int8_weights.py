@@ -64,7 +64,7 @@ class Int8Linear(nn.Module):
     def function(self, n_rows: int) -> Callable[[Tensor], Tensor]:
         """Return what maps n_rows inputs (N, I) to outputs (N, O) and looks nothing up.
 
-        For a step of generation, where looking weights up in a module takes as long as the product.
+        For a step of generation, where a module takes half as long as the product to look them up.
         The outputs have the type of the bias.
         """
         weight, scales, bias = self.weight, self.scales, self.bias

@@ -66,8 +66,8 @@ def _layer(block: Block, store: Tensor) -> _Layer:
 def plain_function(module: nn.Module, n_rows: int) -> Function:
     """Return what a module computes for (B, I) as a function that looks nothing up.
 
-    A small model's product is over in microseconds, and a module takes as long again to find its
-    weights and look for hooks. Of a kind not known here, the module itself is returned.
+    A small model's product is over in microseconds, and a module takes half as long again to find
+    its weights and look for hooks. Of a kind not known here, the module itself is returned.
 
     Args:
         module: A norm, a linear layer of any kind, or an activation.
