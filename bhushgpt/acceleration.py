@@ -1,8 +1,8 @@
 """Everything that makes a training step faster or smaller, around a model that does not notice.
 
 A loss function is all that the training loop knows of how a step is computed. So precision,
-chunked loss, recomputed blocks and cheap dropout are put into one, and loop and model stay as they
-were in notebooks 05 and 08.
+chunked loss, recomputed blocks and a CPU's quick forms are put into one, and loop and model stay as
+they were in notebooks 05 and 08.
 
 Letters: B batch, T time, C channels, N tokens (B * T), V vocabulary.
 
@@ -17,10 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from bhushgpt.activation_checkpoints import recomputed_blocks
+from bhushgpt.blocked_attention import use_blocked_attention
 from bhushgpt.cheap_dropout import use_cheap_dropout
 from bhushgpt.chunked_loss import chunked_loss, headless
 from bhushgpt.compilation import compile_trouble
 from bhushgpt.errors import UserError, nearest
+from bhushgpt.fused_bias import use_fused_bias
 from bhushgpt.losses import next_token_loss
 from bhushgpt.non_finite import explain_non_finite
 from bhushgpt.precision import (
@@ -32,6 +34,7 @@ from bhushgpt.precision import (
     refuse_half_weights,
 )
 from bhushgpt.run_config import RunConfig
+from bhushgpt.sigmoid_gelu import use_sigmoid_gelu
 from bhushgpt.training import LossFunction
 
 Compiling = Literal["auto", "on", "off"]
@@ -62,6 +65,8 @@ class Acceleration:
     """Whether blocks keep their inputs only and are computed again in backward."""
     cheap_dropout: bool = False
     """Whether dropout draws its masks from 16 random bits each, on a CPU."""
+    quick_layers: bool = False
+    """Whether GELU, biases and attention are computed in the forms that are quickest on a CPU."""
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -95,8 +100,9 @@ def pick_acceleration(
     Lesson: notebook 14.
 
     >>> from bhushgpt.presets import preset
-    >>> pick_acceleration("cpu", preset("gpt-v1", 79), precision="float32")[0] == Acceleration()
-    True
+    >>> pick_acceleration("cpu", preset("gpt-v1", 79), precision="float32")[0]
+    Acceleration(precision='float32', compile=False, chunk_tokens=0, \
+activation_checkpointing=False, cheap_dropout=False, quick_layers=True)
     """
     if compile not in ("auto", "on", "off"):
         raise UserError(f"compile is {compile!r}: it must be auto, on or off.")
@@ -110,6 +116,7 @@ def pick_acceleration(
         compile=compiled,
         chunk_tokens=CHUNK_TOKENS if large and hasattr(config.model, "n_layer") else 0,
         cheap_dropout=device.type == "cpu" and getattr(config.model, "dropout", 0.0) > 0,
+        quick_layers=device.type == "cpu",
     )
     return acceleration, notices
 
@@ -182,6 +189,9 @@ def accelerate(model: nn.Module, acceleration: Acceleration) -> LossFunction:
     refuse_half_weights(model)
     if acceleration.cheap_dropout:
         use_cheap_dropout(model)
+    if acceleration.quick_layers:
+        for use in (use_sigmoid_gelu, use_fused_bias, use_blocked_attention):
+            use(model)
     if acceleration.compile:
         model.compile()
     return AcceleratedLoss(acceleration)

@@ -98,6 +98,7 @@ def _training(job: Job, model: GPT) -> Work:
             compile=job.compiled,
             chunk_tokens=job.chunk_tokens,
             cheap_dropout=job.dropout > 0 and job.device == "cpu",
+            quick_layers=job.device == "cpu",
         ),
     )
     config = TrainingConfig(steps=ENDLESS, batch_size=job.rows, learning_rate=1e-4)

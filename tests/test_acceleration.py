@@ -42,11 +42,13 @@ EXACT: list[dict[str, Any]] = [
     {"chunk_tokens": 5},
     {"activation_checkpointing": True},
     {"cheap_dropout": True},  # without dropout it draws nothing
+    {"quick_layers": True},
 ]
 
 
 @pytest.mark.parametrize(
-    "choice", [a | b for a, b in combinations([{}, *EXACT], 2)] + [EXACT[0] | EXACT[1] | EXACT[2]]
+    "choice",
+    [a | b for a, b in combinations([{}, *EXACT], 2)] + [EXACT[0] | EXACT[1] | EXACT[2] | EXACT[3]],
 )
 def test_what_is_no_rounding_gives_the_plain_run(choice):
     plain, fast = run(small_gpt(), Acceleration()), run(small_gpt(), Acceleration(**choice))
@@ -116,9 +118,9 @@ def test_settings_that_make_no_sense_are_refused():
 def test_what_is_picked_follows_the_run(monkeypatch):
     monkeypatch.setattr(module, "pick_precision", lambda device, wanted: "bfloat16")
     small, notices = pick_acceleration("cpu", preset("gpt-v1", 79))
-    assert small == Acceleration(precision="bfloat16") and notices == []
+    assert small == Acceleration(precision="bfloat16", quick_layers=True) and notices == []
     large, _ = pick_acceleration("cpu", preset("gpt-v2", 50257))
-    assert large == Acceleration(precision="bfloat16", chunk_tokens=module.CHUNK_TOKENS)
+    assert large == replace(small, chunk_tokens=module.CHUNK_TOKENS)
     dropping, _ = pick_acceleration("cpu", preset("gpt-v1-large", 79))
     assert dropping.cheap_dropout
     table, _ = pick_acceleration("cpu", preset("bigram", 50257))

@@ -1,0 +1,180 @@
+"""The quick forms of a CPU are the plain layers: values, slopes, and who falls back to them."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from bhushgpt import blocked_attention, fused_bias, sigmoid_gelu
+from bhushgpt.attention import CausalSelfAttention
+from bhushgpt.blocked_attention import BlockedAttention, use_blocked_attention
+from bhushgpt.compilation import compile_trouble
+from bhushgpt.fused_bias import FusedBiasLinear, can_fuse, use_fused_bias
+from bhushgpt.positions import Rotary
+from bhushgpt.sigmoid_gelu import SigmoidGELU, use_sigmoid_gelu
+
+# Of the largest number: a bfloat16 has 8 bits for its digits.
+ROUNDING = {torch.float32: 2e-6, torch.bfloat16: 2**-7}
+TYPES = list(ROUNDING)
+
+
+def results(module: nn.Module, x: torch.Tensor, dtype: torch.dtype) -> list[torch.Tensor]:
+    """Return value, slope of the input, and slopes of the weights, under autocast to a type."""
+    x = x.clone().requires_grad_()
+    with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
+        y = module(x)
+    torch.manual_seed(1)
+    y.backward(torch.randn_like(y))
+    assert x.grad is not None
+    grads = [p.grad for p in module.parameters() if p.grad is not None]
+    return [y.detach(), x.grad, *grads]
+
+
+def assert_same(ours: nn.Module, plain: nn.Module, x: torch.Tensor, dtype: torch.dtype) -> None:
+    pairs = list(zip(results(ours, x, dtype), results(plain, x, dtype), strict=True))
+    for mine, theirs in pairs:
+        assert mine.dtype == theirs.dtype and mine.shape == theirs.shape
+        largest = theirs.abs().max().item()
+        assert (mine - theirs).abs().max().item() <= 2 * ROUNDING[dtype] * largest
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(sigmoid_gelu, "BLOCK", 100)
+    monkeypatch.setattr(blocked_attention, "BLOCK", 2 * 3 * 7 * 7)  # two texts of 7 tokens
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("shape", [(3, 5, 33), (1,), (0, 4), (100,), (4, 50)])
+def test_gelu_is_gelu(dtype, shape, small_blocks):
+    x = 4 * torch.randn(shape)
+    x = x.to(dtype)  # autocast does not reach a GELU: it takes what the layer before it gives
+    if not x.numel():
+        assert SigmoidGELU(approximate="tanh")(x.requires_grad_()).shape == shape
+        return
+    assert_same(SigmoidGELU(approximate="tanh"), nn.GELU(approximate="tanh"), x, dtype)
+
+
+def test_gelu_far_from_zero_is_the_number_or_nothing():
+    x = torch.tensor([-1e4, -50.0, 50.0, 1e4], requires_grad=True)
+    y = SigmoidGELU(approximate="tanh")(x)
+    (slope,) = torch.autograd.grad(y.sum(), x)
+    assert y.tolist() == [0, 0, 50, 1e4] and slope.tolist() == [0, 0, 1, 1]
+
+
+def test_the_slope_of_gelu_is_that_of_its_values():
+    x = torch.linspace(-4, 4, 200, requires_grad=True)
+    gelu, width = SigmoidGELU(approximate="tanh"), 1e-4
+    (slope,) = torch.autograd.grad(gelu(x).sum(), x)
+    exact = x.detach().double()
+    up, down = (nn.functional.gelu(exact + w, approximate="tanh") for w in (width, -width))
+    assert torch.allclose(slope.double(), (up - down) / (2 * width), atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("shape", [(6, 9), (2, 5, 9), (2, 1, 3, 9)])
+def test_a_layer_with_its_bias_is_that_layer(dtype, shape):
+    if not can_fuse(dtype):
+        pytest.skip(f"this PyTorch does not add biases so in {dtype} on this processor")
+    plain = nn.Linear(9, 17)
+    ours = copy.deepcopy(plain)
+    assert use_fused_bias(ours) == 1 and type(ours) is FusedBiasLinear
+    assert_same(ours, plain, torch.randn(shape), dtype)
+
+
+def test_frozen_weights_get_no_slope():
+    layer = FusedBiasLinear(4, 3)
+    layer.weight.requires_grad_(False)
+    layer(torch.randn(2, 4)).sum().backward()
+    assert layer.weight.grad is None and layer.bias.grad is not None
+
+
+def attentions(**settings) -> tuple[CausalSelfAttention, CausalSelfAttention]:
+    torch.manual_seed(0)
+    plain = CausalSelfAttention(12, 3, **settings)
+    ours = copy.deepcopy(plain)
+    assert use_blocked_attention(ours) == 1
+    return ours, plain
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("texts", [1, 2, 4, 5])
+def test_attention_by_blocks_is_attention(dtype, texts, small_blocks):
+    assert_same(*attentions(), torch.randn(texts, 7, 12), dtype)
+
+
+def test_a_block_of_one_text_may_be_larger_than_planned(monkeypatch):
+    monkeypatch.setattr(blocked_attention, "BLOCK", 1)
+    assert_same(*attentions(), torch.randn(3, 7, 12), torch.float32)
+
+
+@pytest.mark.parametrize("form", ["auto", "explicit"])
+def test_blocks_are_really_taken(form, small_blocks, monkeypatch):
+    ours, _ = attentions(form=form)
+    monkeypatch.setattr(CausalSelfAttention, "forward", lambda self, x: pytest.fail("not blocked"))
+    ours(torch.randn(4, 7, 12))
+
+
+@pytest.mark.parametrize(
+    "settings", [{"form": "fused"}, {"dropout": 0.5}, {"rotary": Rotary(7, 4)}]
+)
+def test_what_blocks_do_not_know_goes_the_usual_way(settings, small_blocks, monkeypatch):
+    ours, plain = attentions(**settings)
+    monkeypatch.setattr(blocked_attention._Blocked, "apply", lambda *a: pytest.fail("blocked"))
+    x = torch.randn(4, 7, 12)
+    values = []
+    for module in (ours, plain):
+        torch.manual_seed(2)
+        values.append(module(x))
+    assert torch.equal(*values)
+
+
+def test_whoever_looks_at_the_weights_sees_them(small_blocks):
+    ours, _ = attentions()
+    seen = []
+    ours.weights.register_forward_hook(lambda module, given, result: seen.append(result))
+    ours(torch.randn(4, 7, 12))
+    assert seen[0].shape == (12, 7, 7)
+
+
+def test_without_a_gradient_all_are_the_plain_layers(small_blocks, monkeypatch):
+    layers = nn.Sequential(nn.Linear(12, 12), CausalSelfAttention(12, 3), nn.GELU("tanh"))
+    x = torch.randn(4, 7, 12)
+    with torch.no_grad():
+        plain = layers(x)
+        for use in (use_sigmoid_gelu, use_fused_bias, use_blocked_attention):
+            assert use(layers) > 0 and use(layers) == 0
+        for function in (sigmoid_gelu._SigmoidGELU, fused_bias._FusedBias):
+            monkeypatch.setattr(function, "apply", lambda *a: pytest.fail("not plain"))
+        monkeypatch.setattr(blocked_attention._Blocked, "apply", lambda *a: pytest.fail("blocked"))
+        assert torch.equal(layers(x), plain)
+
+
+def test_checkpoints_do_not_notice():
+    layers = nn.Sequential(nn.Linear(12, 12), CausalSelfAttention(12, 3), nn.GELU("tanh"))
+    keys = list(layers.state_dict())
+    for use in (use_sigmoid_gelu, use_fused_bias, use_blocked_attention):
+        use(layers)
+    assert list(layers.state_dict()) == keys and isinstance(layers[1], BlockedAttention)
+
+
+def test_compiled_they_are_the_same(small_blocks):
+    if trouble := compile_trouble("cpu"):
+        pytest.skip(trouble)
+    layers = nn.Sequential(nn.Linear(12, 12), CausalSelfAttention(12, 3), nn.GELU("tanh"))
+    plain = copy.deepcopy(layers)
+    for use in (use_sigmoid_gelu, use_fused_bias, use_blocked_attention):
+        use(layers)
+    layers.compile()
+    assert_same(layers, plain, torch.randn(4, 7, 12), torch.float32)
+
+
+def test_what_is_not_the_same_would_be_noticed(small_blocks, monkeypatch):
+    monkeypatch.setattr(sigmoid_gelu, "CUBIC", 1.01 * sigmoid_gelu.CUBIC)
+    monkeypatch.setattr(blocked_attention, "causal_mask", lambda *sizes: torch.zeros(sizes))
+    with pytest.raises(AssertionError):
+        gelus = SigmoidGELU(approximate="tanh"), nn.GELU(approximate="tanh")
+        assert_same(*gelus, torch.randn(50), torch.float32)
+    with pytest.raises(AssertionError):
+        assert_same(*attentions(), torch.randn(4, 7, 12), torch.float32)
