@@ -1,8 +1,8 @@
-"""Two blocks of five texts, forward and back: G is 5 * H."""
+"""Two blocks of five texts, forward and back: G is 5 times H."""
 
 import torch
 
-SIZES = {"B": 10}
+SIZES = {"B": 10, "G": 15}
 
 
 def drive(m, s):
