@@ -57,6 +57,8 @@ class Job:
     """T of a training step or a prompt; tokens drawn in generation."""
     chunk_tokens: int = 0
     """Tokens that are scored at a time by the chunked loss."""
+    accumulation_steps: int = 1
+    """Training: parts that the rows of a step are computed in, one after the other."""
     device: str = "cpu"
     """cpu, cuda or mps."""
 
@@ -72,6 +74,8 @@ class Job:
             words.append(self.precision)
         if self.chunk_tokens:
             words.append(f"loss in chunks of {self.chunk_tokens}")
+        if self.accumulation_steps > 1:
+            words.append(f"in {self.accumulation_steps} parts")
         return ", ".join(words + ["compiled"] * self.compiled)
 
     @property

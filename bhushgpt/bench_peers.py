@@ -54,9 +54,7 @@ def peer_work(job: Job) -> Work:
         warnings.simplefilter("ignore")  # of peers' own dependencies, which nobody can mend here
         model, logits = build(MODELS[job.model], job.dropout)
     model.to(job.device)
-    if job.kind == "training":
-        return _training(job, model, logits)
-    return _generation(job, model)
+    return _training(job, model, logits) if job.kind == "training" else _generation(job, model)
 
 
 def _training(job: Job, model: nn.Module, logits: Logits) -> Work:
@@ -65,19 +63,21 @@ def _training(job: Job, model: nn.Module, logits: Logits) -> Work:
     batches, steps = batches_for(job), iter(range(10**9))
     # None is what torch takes when nobody says anything.
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True if job.tuned else None)
-    precision = "bfloat16" if job.precision == "bfloat16" else "float32"
     model.train()
 
     def step() -> float:
         inputs, targets = batches[next(steps)]
-        with autocast(job.device, precision):
-            scores = logits(inputs)
-        loss = F.cross_entropy(scores.flatten(0, 1).float(), targets.flatten())
-        loss.backward()
+        whole, parts = 0.0, job.accumulation_steps
+        for ids, answers in zip(inputs.chunk(parts), targets.chunk(parts), strict=True):
+            with autocast(job.device, "bfloat16" if job.precision == "bfloat16" else "float32"):
+                scores = logits(ids)
+            loss = F.cross_entropy(scores.flatten(0, 1).float(), answers.flatten()) / parts
+            loss.backward()
+            whole += loss.detach()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        return loss.item()
+        return float(whole)
 
     return step
 
@@ -89,12 +89,12 @@ def _generation(job: Job, model: Any) -> Work:
     if job.precision == "bfloat16":
         model.bfloat16()
     prompts = prompts_for(job)
-    seen = torch.ones_like(prompts)
-    how = {"do_sample": False, "use_cache": True, "pad_token_id": 0, "eos_token_id": None}
-    length = {"min_new_tokens": job.tokens, "max_new_tokens": job.tokens}
+    how: dict[str, Any] = {"attention_mask": torch.ones_like(prompts), "use_cache": True}
+    how |= {"do_sample": False, "pad_token_id": 0, "eos_token_id": None}
+    how |= {"min_new_tokens": job.tokens, "max_new_tokens": job.tokens}
 
     def write() -> Tensor:
-        written = model.generate(prompts, attention_mask=seen, **how, **length)
+        written = model.generate(prompts, **how)
         assert written.shape[1] == PROMPT_TOKENS + job.tokens, "it stopped early"
         return written
 
@@ -146,8 +146,7 @@ class _EncoderGPT(nn.Module):
         places = torch.arange(ids.shape[1], device=ids.device)
         x = self.tokens(ids) + self.positions(places)
         mask = nn.Transformer.generate_square_subsequent_mask(ids.shape[1], device=ids.device)
-        logits = self.head(self.encoder(x, mask=mask, is_causal=True))
-        return logits
+        return self.head(self.encoder(x, mask=mask, is_causal=True))
 
 
 def _encoder(config: GPTConfig, dropout: float) -> Peer:

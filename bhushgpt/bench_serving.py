@@ -13,7 +13,7 @@ import torch
 from bhushgpt.bench_jobs import Job
 from bhushgpt.bench_peers import peer_work
 from bhushgpt.bench_work import our_work, tune_process
-from bhushgpt.devices import synchronize
+from bhushgpt.devices import describe_device, synchronize
 from bhushgpt.errors import UserError
 
 MARK = "@bench "  # what a library prints by itself is no answer
@@ -29,6 +29,7 @@ def serve() -> None:
     device = torch.device(job.device)
     try:
         begin = time.perf_counter()
+        _check_number(job)
         tune_process(job)
         work = our_work(job) if job.who == "bhushgpt" else peer_work(job)
         work()
@@ -46,6 +47,14 @@ def serve() -> None:
             _answer(seconds=(time.perf_counter() - begin) / question["calls"])
     except Exception as error:
         _answer(trouble=_sentence(error))
+
+
+def _check_number(job: Job) -> None:
+    able = describe_device(job.device).dtypes
+    if job.precision != "int8" and job.precision not in able:
+        raise UserError(
+            f"This device cannot compute with {job.precision}; it can with {', '.join(able)}."
+        )
 
 
 def _answer(**values: Any) -> None:

@@ -101,7 +101,12 @@ def _training(job: Job, model: GPT) -> Work:
             quick_layers=job.device == "cpu",
         ),
     )
-    config = TrainingConfig(steps=ENDLESS, batch_size=job.rows, learning_rate=1e-4)
+    config = TrainingConfig(
+        steps=ENDLESS,
+        batch_size=job.rows,
+        accumulation_steps=job.accumulation_steps,
+        learning_rate=1e-4,
+    )
     steps = train(TrainState.fresh(model, config), batches_for(job), config, loss_function)
     return lambda: next(steps)
 

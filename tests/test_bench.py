@@ -6,6 +6,7 @@ import json
 import re
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -139,6 +140,23 @@ def test_all_candidates_of_a_group_have_the_same_batch(device, quick):
         assert len(set(group.jobs)) == len(group.jobs)
 
 
+def test_a_step_of_c_on_a_card_is_half_a_million_tokens():
+    (group,) = (g for g in plan("cuda", peers=True) if g.title == "training C")
+    assert {job.tokens_per_call for job in group.jobs} == {2**19}
+    assert {job.rows // job.accumulation_steps for job in group.jobs} == {8}
+
+
+@pytest.mark.parametrize("who", [OURS, HUGGING_FACE, TORCH])
+def test_a_step_in_parts_equals_the_whole_step(who):
+    losses = []
+    for parts in (1, 4):
+        job = dataclasses.replace(SMALL, who=who, rows=4, accumulation_steps=parts)
+        work = our_work(job) if who == OURS else peer_work(job)
+        results: list[Any] = [work() for _ in range(3)]  # the later ones depend on the gradients
+        losses.append([getattr(result, "loss", result) for result in results])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
 def test_without_peers_there_are_none():
     assert {job.who for group in plan("cpu") for job in group.jobs} == {OURS}
 
@@ -171,6 +189,40 @@ def test_two_jobs_take_turns_and_one_that_cannot_be_done_is_noted():
     assert ours.setup_seconds and ours.peak_bytes and ours.peak_bytes > 2**26
     assert theirs.seconds == [] and theirs.trouble and theirs.trouble.startswith("litgpt ")
     assert lines[0].startswith("set up bhushgpt") and lines[-1] == "round 2 of at most 2"
+
+
+def test_a_process_that_is_killed_in_the_middle_leaves_the_others_at_work(monkeypatch):
+    """As the system does it when the memory is full: signal 9."""
+    plain, killed = Worker.seconds, []
+
+    def seconds(worker: Worker, calls: int = 1) -> float:
+        if worker.job.rows == 1 and len(killed) < 3:
+            killed.append(worker)
+            if len(killed) == 3:
+                worker.process.kill()
+        return plain(worker, calls)
+
+    monkeypatch.setattr(Worker, "seconds", seconds)
+    jobs = [dataclasses.replace(SMALL, rows=1), SMALL]
+    gone, stayed = measure_together(jobs, rounds=3)
+    assert gone.seconds == [] and gone.trouble and "The memory is not enough" in gone.trouble
+    assert len(stayed.seconds) == 3 and stayed.trouble is None
+
+
+def test_a_job_too_large_for_the_memory_is_a_sentence():
+    huge = dataclasses.replace(SMALL, rows=2**40 // 16)  # a batch of a terabyte of ids
+    too_large, stayed = measure_together([huge, SMALL], rounds=1)
+    assert too_large.trouble == "The memory is not enough for it."
+    assert stayed.seconds
+
+
+def test_a_number_that_the_device_cannot_compute_with_is_a_sentence(monkeypatch):
+    monkeypatch.setattr(
+        bench_serving, "describe_device", lambda device: SimpleNamespace(dtypes=("float32",))
+    )
+    bench_serving._check_number(SMALL)
+    with pytest.raises(UserError, match="cannot compute with bfloat16; it can with float32"):
+        bench_serving._check_number(dataclasses.replace(SMALL, precision="bfloat16"))
 
 
 def test_a_worker_that_is_gone_is_a_sentence():
