@@ -5,12 +5,16 @@ Set before torch is imported. `tools/test.py` sets the same for whole runs.
 
 import os
 import random
+import signal
 import tempfile
+from collections.abc import Iterator
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("BHUSHGPT_SCALE", "smoke")
+# IPython warns where another environment is active than the one that runs the tests.
+os.environ.pop("VIRTUAL_ENV", None)
 if "BHUSHGPT_RUNS" not in os.environ:
     _runs = tempfile.TemporaryDirectory()  # goes when the tests end
     os.environ["BHUSHGPT_RUNS"] = _runs.name
@@ -31,6 +35,17 @@ def _same_random_numbers() -> None:
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_in_a_terminal() -> Iterator[None]:
+    """Let tests send signals that a shell ignores for what runs in its background, or nohup."""
+    usual = {"SIGINT": signal.default_int_handler, "SIGHUP": signal.SIG_DFL}
+    there = {getattr(signal, name): how for name, how in usual.items() if hasattr(signal, name)}
+    before = {number: signal.signal(number, how) for number, how in there.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="module")
