@@ -7,7 +7,6 @@ import os
 import random
 import signal
 import tempfile
-from collections.abc import Iterator
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -24,6 +23,9 @@ import pytest
 import torch
 from hypothesis import settings
 
+# A shell lets what runs in its background ignore this signal, but tests send it to themselves.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # The same examples in every run, so that a failure can be repeated.
 settings.register_profile("course", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("course")
@@ -35,17 +37,6 @@ def _same_random_numbers() -> None:
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
-
-
-@pytest.fixture(autouse=True)
-def _signals_as_in_a_terminal() -> Iterator[None]:
-    """Let tests send signals that a shell ignores for what runs in its background, or nohup."""
-    usual = {"SIGINT": signal.default_int_handler, "SIGHUP": signal.SIG_DFL}
-    there = {getattr(signal, name): how for name, how in usual.items() if hasattr(signal, name)}
-    before = {number: signal.signal(number, how) for number, how in there.items()}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="module")

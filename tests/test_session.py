@@ -40,6 +40,8 @@ WORLD = World(device=torch.device("cpu"))
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_first_signal_waits_and_a_control_c_after_it_stops(name, capfd):
     number = getattr(signal, name)
+    # Under nohup it is ignored from the start.
+    usual = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     with Interruption() as interruption, interruption.deferred():
         assert not interruption.requested
@@ -51,6 +53,7 @@ def test_a_first_signal_waits_and_a_control_c_after_it_stops(name, capfd):
     assert stopped.value.status == 130
     assert "finishing this step and saving" in capfd.readouterr().err
     after = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    signal.signal(signal.SIGHUP, usual)
     assert after == before
 
 
