@@ -6,22 +6,15 @@ Lesson: notebook 15.
 import math
 
 from bhushgpt.exercises.exercise import Exercise
+from bhushgpt.gpt2_layout import BLOCK_PARTS
 
 
 def _their_name(ours: str) -> str:
-    parts = {
-        "norm_1": "ln_1",
-        "attention.qkv": "attn.c_attn",
-        "attention.projection": "attn.c_proj",
-        "norm_2": "ln_2",
-        "mlp.widen": "mlp.c_fc",
-        "mlp.projection": "mlp.c_proj",
-    }
     path, kind = ours.rsplit(".", 1)  # kind: weight or bias
     if not path.startswith("blocks."):
         return {"tokens": "wte", "positions": "wpe", "norm": "ln_f"}[path] + "." + kind
     _, number, part = path.split(".", 2)
-    return f"h.{number}.{parts[part]}.{kind}"
+    return f"h.{number}.{BLOCK_PARTS[part]}.{kind}"
 
 
 def _check_their_name(answer) -> str | None:
@@ -70,6 +63,14 @@ their_name = Exercise(
 )
 
 
+def _judged(got: float, right: float, mistakes: dict[float, str], otherwise: str) -> str | None:
+    """Return None for the right number, a known mistake's sentence, or what came instead."""
+    for wrong, sentence in mistakes.items():
+        if math.isclose(got, wrong, rel_tol=1e-6):
+            return sentence
+    return None if math.isclose(got, right, rel_tol=1e-6) else otherwise
+
+
 def _bits_per_byte(nats_per_token: float, n_tokens: int, n_bytes: int) -> float:
     return nats_per_token / math.log(2) * n_tokens / n_bytes
 
@@ -89,12 +90,8 @@ def _check_bits_per_byte(answer) -> str | None:
         nats / math.log(10) * tokens / size: "that is the logarithm to base 10; a bit is base 2.",
     }
     got = float(answer(nats, tokens, size))
-    for wrong, sentence in mistakes.items():
-        if math.isclose(got, wrong, rel_tol=1e-6):
-            return sentence
-    if math.isclose(got, right, rel_tol=1e-6):
-        return None
-    return f"4 nats for each of 1,000 tokens over 3,500 bytes are {right:.4f}, yours {got:.4f}."
+    told = f"4 nats for each of 1,000 tokens over 3,500 bytes are {right:.4f}, yours {got:.4f}."
+    return _judged(got, right, mistakes, told)
 
 
 bits_per_byte = Exercise(
@@ -127,12 +124,8 @@ def _check_training_days(answer) -> str | None:
         right * 1440: "these are minutes; a day has 1,440.",
     }
     got = float(answer(*arguments))
-    for wrong, sentence in mistakes.items():
-        if math.isclose(got, wrong, rel_tol=1e-6):
-            return sentence
-    if math.isclose(got, right, rel_tol=1e-6):
-        return None
-    return f"124e6 parameters, 9e9 tokens, 400e12 FLOP/s at 0.4: {right:.3f} days, yours {got:.3f}."
+    told = f"124e6 parameters, 9e9 tokens, 400e12 FLOP/s at 0.4: {right:.3f} days, yours {got:.3f}."
+    return _judged(got, right, mistakes, told)
 
 
 training_days = Exercise(
