@@ -19,18 +19,23 @@ from datatrove.data import Document, DocumentsPipeline
 from datatrove.executor import LocalPipelineExecutor
 from datatrove.pipeline.base import PipelineStep
 
-from bhushgpt import documents
-from bhushgpt.document_encoding import DocumentEncoder
-from bhushgpt.document_readers import read_shard
-from bhushgpt.preparation import clean_folder, start_folder
-from bhushgpt.preparation_commands import named_tokenizer
-from bhushgpt.preparation_plan import Plan, make_plan
-from bhushgpt.preparation_result import finish
-from bhushgpt.prepared_tokens import TOKENIZER
-from bhushgpt.shard_search import find_shards
-from bhushgpt.shard_tokens import read_record, store_pages
+from bhushgpt.commands import named_tokenizer
+from bhushgpt.data import (
+    TOKENIZER,
+    Damaged,
+    DocumentEncoder,
+    Plan,
+    clean_folder,
+    documents,
+    find_shards,
+    finish_folder,
+    make_plan,
+    read_record,
+    read_shard,
+    start_folder,
+    store_pages,
+)
 from bhushgpt.tokenizers import load_tokenizer
-from bhushgpt.unpacking import Damaged
 
 
 class Notes:
@@ -116,7 +121,7 @@ class JoinTokens(PipelineStep):
         records = [record for record in found if record]
         if len(records) < len(plan.shards):
             raise RuntimeError(f"{len(plan.shards) - len(records)} shards are not done yet.")
-        finish(plan, tokenizer, self.out, records)
+        finish_folder(plan, tokenizer, self.out, records)
         clean_folder(self.out)
         yield from ()
 

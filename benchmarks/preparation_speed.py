@@ -22,18 +22,22 @@ from pathlib import Path
 import psutil
 
 from bhushgpt.bpe import BPETokenizer
-from bhushgpt.document_encoding import DocumentEncoder
-from bhushgpt.document_readers import read_shard
-from bhushgpt.preparation_plan import Plan, make_plan
-from bhushgpt.shard_search import find_shards
-from bhushgpt.shard_tokens import tokenize_shard
-from bhushgpt.unpacking import Limits
-from bhushgpt.web_corpora import Source, openwebtext
+from bhushgpt.data import (
+    CorpusPart,
+    DocumentEncoder,
+    Plan,
+    UnpackingLimits,
+    find_openwebtext,
+    find_shards,
+    make_plan,
+    read_shard,
+    tokenize_shard,
+)
 
 
 def archive() -> Path:
     """Return an archive of pages."""
-    source = [news for news in openwebtext(1) if isinstance(news, Source)][-1]
+    source = [news for news in find_openwebtext(1) if isinstance(news, CorpusPart)][-1]
     print(f"{source.title}: {source.places[0].name}")
     return source.places[0]
 
@@ -42,7 +46,9 @@ def speed(place: Path, repeats: int) -> None:
     """Print both speeds and what share of the tokenizer's own is left."""
     tokenizer = BPETokenizer.from_gpt2()
     plan = make_plan(find_shards([place]), tokenizer, "pages")
-    pages = [page for shard in plan.shards for page in read_shard(shard, Limits(), Counter())]
+    pages = [
+        page for shard in plan.shards for page in read_shard(shard, UnpackingLimits(), Counter())
+    ]
     size = sum(len(page.data) for page in pages)
     encoder, alone, whole = DocumentEncoder(tokenizer), [], []
     library = tokenizer._encoder._library  # tiktoken itself, with no line of ours in between

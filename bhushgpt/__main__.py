@@ -1,6 +1,6 @@
 """`python -m bhushgpt`.
 
-Lesson: notebook 16.
+Lesson: notebook 17.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ def start() -> int:
     """Run the command line; Ctrl-C while the libraries are still loading ends it quietly, too.
 
     What is too old, or not installed at all, is said in one sentence before anything fails.
-
-    Lesson: notebook 16.
     """
     # Read by GNU OpenMP when torch is loaded. Its threads wait by spinning; on a machine that is
     # busy with something else the default makes a training step several times slower.
@@ -26,7 +24,7 @@ def start() -> int:
         print(trouble, file=sys.stderr)
         return 1
     try:
-        from bhushgpt.cli import main
+        from bhushgpt.commands.line import main
 
         return main()
     except KeyboardInterrupt:

@@ -1,9 +1,9 @@
 """Causal self-attention: every token gathers what it needs from the tokens before it.
 
-Letters: B batch, T time (new tokens), S time (all tokens seen: T, or more with a cache),
-C channels, H heads, D head size (C / H).
+Letters: B batch, T time (new tokens), S time (all tokens seen: T, or more with a cache), C
+channels, H heads, D head size (C / H).
 
-Lesson: notebook 06.
+Lesson: notebook 07.
 """
 
 import math
@@ -20,7 +20,7 @@ Form = Literal["auto", "explicit", "fused"]
 
 
 class Past(Protocol):
-    """Keys and values of earlier tokens, such as the cache of notebook 09."""
+    """Keys and values of earlier tokens, such as the cache of notebook 10."""
 
     length: int
 
@@ -37,8 +37,6 @@ def causal_mask(n_queries: int, n_keys: int, device: torch.device | None = None)
 
     Returns:
         (T, S) float mask.
-
-    Lesson: notebook 06.
 
     >>> causal_mask(2, 3)
     tensor([[0., 0., -inf],
@@ -61,14 +59,13 @@ class CausalSelfAttention(nn.Module):
             takes the one that was measured faster: explicit on a CPU, fused elsewhere.
 
     Attributes:
-        weights: An identity module that the explicit form's attention weights (B*H, T, S) pass
-            through: hook it to look at them (notebook 06).
-        past: None, or earlier keys and values to attend to as well (notebook 09).
+        weights: An identity module that the explicit form's attention weights (B, H, T, S) pass
+            through: hook it to look at them (notebook 07).
 
     Raises:
         UserError: If C is not a multiple of H.
 
-    Lesson: notebook 06. Sources: Vaswani et al., arXiv 1706.03762; layout of GPT-2.
+    Sources: Vaswani et al., arXiv 1706.03762; layout of GPT-2.
 
     >>> CausalSelfAttention(n_embd=12, n_head=3)(torch.randn(2, 5, 12)).shape
     torch.Size([2, 5, 12])
@@ -98,36 +95,39 @@ class CausalSelfAttention(nn.Module):
         self.weight_dropout = nn.Dropout(dropout)
         self.output_dropout = nn.Dropout(dropout)
         self.rotary = rotary
-        self.past: Past | None = None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return (B, T, C) for x (B, T, C): each token's mix of what came up to it."""
+    def forward(self, x: Tensor, past: Past | None = None) -> Tensor:
+        """Return (B, T, C) for x (B, T, C): each token's mix of what came up to it.
+
+        Args:
+            x: (B, T, C).
+            past: Keys and values of the tokens before x, to attend to as well (notebook 10); it
+                keeps those of x, too.
+        """
         B, T, C = x.shape
         qkv = self.qkv(x)  # (B, T, 3*C)
         by_head = qkv.view(B, T, 3, self.n_head, self.head_size).permute(2, 0, 3, 1, 4)
         q, k, v = by_head  # 3 x (B, H, T, D)
         if self.rotary is not None:
-            start = 0 if self.past is None else self.past.length
+            start = 0 if past is None else past.length
             q, k = self.rotary(q, start), self.rotary(k, start)  # 2 x (B, H, T, D)
-        if self.past is not None:
-            k, v = self.past.append(k, v)  # 2 x (B, H, S, D)
+        if past is not None:
+            k, v = past.append(k, v)  # 2 x (B, H, S, D)
         explicit = self.form == "explicit" or (self.form == "auto" and x.device.type == "cpu")
-        mixed = self._explicit(q, k, v) if explicit else self._fused(q, k, v)  # (B, H, T, D)
+        mixed = self.explicit(q, k, v) if explicit else self.fused(q, k, v)  # (B, H, T, D)
         joined = mixed.transpose(1, 2).reshape(B, T, C)  # (B, T, C)
         return self.output_dropout(self.projection(joined))
 
-    def _explicit(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        B, H, T, D = q.shape
-        S = k.shape[2]
-        q, k, v = q.reshape(B * H, T, D), k.reshape(B * H, S, D), v.reshape(B * H, S, D)
+    def explicit(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Return the mix of values (B, H, T, D): the formula as it stands."""
+        T, S = q.shape[2], k.shape[2]
         mask = causal_mask(T, S, q.device).to(q.dtype)  # (T, S)
-        # One call adds the mask, multiplies and scales: half the passes over the scores.
-        scores = torch.baddbmm(mask, q, k.transpose(1, 2), alpha=1 / math.sqrt(D))  # (B*H, T, S)
-        weights = self.weights(scores.softmax(dim=-1))  # (B*H, T, S)
-        mixed = torch.bmm(self.weight_dropout(weights), v)  # (B*H, T, D)
-        return mixed.view(B, H, T, D)
+        scores = q @ k.mT / math.sqrt(self.head_size) + mask  # (B, H, T, S)
+        weights = self.weights(scores.softmax(dim=-1))  # (B, H, T, S)
+        return self.weight_dropout(weights) @ v  # (B, H, T, D)
 
-    def _fused(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def fused(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Return the same from torch's own function."""
         T, S = q.shape[2], k.shape[2]
         dropout = self.weight_dropout.p if self.training else 0.0
         if T == S:

@@ -2,10 +2,10 @@
 
 Letters: B batch, T time (positions of the context), V vocabulary.
 
-Lesson: notebook 04. Memory-mapped files: notebook 13.
+Lesson: notebook 04. Memory-mapped files: notebook 14.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -14,6 +14,9 @@ from torch import Tensor
 from bhushgpt.corpus import check_length, split_point
 from bhushgpt.errors import UserError
 from bhushgpt.ngrams import token_ids
+
+# Far behind the last step of any run, so that what takes the place of a batch is not seen twice.
+ELSEWHERE = 10**9
 
 
 def split_tokens(
@@ -31,8 +34,6 @@ def split_tokens(
 
     Returns:
         The training tokens and the held-out tokens, as views without a copy.
-
-    Lesson: notebook 04.
 
     Raises:
         UserError: If a part is too short; the message says what was found and what is needed.
@@ -61,12 +62,12 @@ class Batches:
         device: Where the batch is wanted.
         vocab_size: V of the model; if given, each batch is checked for ids that are not below it,
             before it goes to the device.
+        skip: Numbers of batches to leave out, such as one that made the loss infinite
+            (`batches[n]` makes step n + 1); each has another batch in its place.
 
     Raises:
         UserError: If a size is too small, or the text is shorter than one window and its target;
             from `batches[n]`, if an id is not in the vocabulary.
-
-    Lesson: notebook 04.
 
     >>> batches = Batches(np.arange(100), batch_size=2, context_length=4, seed=0)
     >>> inputs, targets = batches[0]
@@ -84,13 +85,16 @@ class Batches:
         seed: int = 1337,
         device: torch.device | str = "cpu",
         vocab_size: int | None = None,
+        skip: Iterable[int] = (),
     ) -> None:
+        self.skip = frozenset(skip)
         wrong = [
             f"{name} is {value}, it must be at least {least}"
             for name, value, least in (
                 ("batch_size", batch_size, 1),
                 ("context_length", context_length, 1),
                 ("seed", seed, 0),
+                ("a batch to skip", min(self.skip, default=0), 0),
             )
             if value < least
         ]
@@ -111,6 +115,8 @@ class Batches:
 
     def offsets(self, step: int) -> np.ndarray:
         """Return where the windows of batch `step` begin: (B,) positions in the text."""
+        if step in self.skip:
+            step += ELSEWHERE
         # A generator per step costs 30 microseconds and removes all state.
         random = np.random.default_rng((self.seed, step))
         return random.integers(0, len(self.tokens) - self.context_length, size=self.batch_size)

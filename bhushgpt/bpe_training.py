@@ -7,7 +7,7 @@ best pair comes from a queue, not from a search through all pairs.
 A piece is a string with one character for each id, `chr(id)`. So a pair is a string of two, a merge
 is `str.replace`, and strings compare as their ids do.
 
-Lesson: notebook 12.
+Lesson: notebook 13.
 """
 
 from collections import defaultdict
@@ -15,8 +15,7 @@ from collections.abc import Iterator, Mapping
 from heapq import heapify, heappop, heappush
 from operator import add
 
-from bhushgpt.bpe_bytes import BYTE_IDS
-from bhushgpt.bpe_naive import Merge
+from bhushgpt.bpe_by_hand import BYTE_IDS, Merge
 
 
 def learn_merges(piece_counts: Mapping[bytes, int], n_merges: int) -> Iterator[Merge]:
@@ -32,8 +31,6 @@ def learn_merges(piece_counts: Mapping[bytes, int], n_merges: int) -> Iterator[M
     Example:
         >>> list(learn_merges({b"aaabdaaabac": 1}, n_merges=3))
         [(64, 64), (64, 65), (256, 257)]
-
-    Lesson: notebook 12.
     """
     words = [piece.translate(BYTE_IDS).decode("latin-1") for piece in piece_counts]
     weights = list(piece_counts.values())

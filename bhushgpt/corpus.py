@@ -7,19 +7,20 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from bhushgpt.cleaning import clean_gutenberg, decode_text, has_gutenberg_markers
-from bhushgpt.editions import find_edition
 from bhushgpt.errors import UserError, nearest
 from bhushgpt.files import read_file, sha256
-from bhushgpt.registry import corpora
+from bhushgpt.sources import (
+    clean_gutenberg,
+    corpora,
+    decode_text,
+    find_edition,
+    has_gutenberg_markers,
+)
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """A text and where it comes from.
-
-    Lesson: notebook 03.
-    """
+    """A text and where it comes from."""
 
     name: str
     title: str
@@ -52,8 +53,6 @@ def load_text(name: str | Path = "sherlock") -> Corpus:
         >>> book = load_text("sherlock")
         >>> book.title, len(book.text), len(set(book.text))
         ('The Adventures of Sherlock Holmes', 562203, 79)
-
-    Lesson: notebook 03.
     """
     registered = corpora()
     if isinstance(name, str) and name in registered:
@@ -88,8 +87,6 @@ def split_point(length: int, held_out: float = 0.1) -> int:
     Example:
         >>> split_point(1000), split_point(562_203)
         (900, 505983)
-
-    Lesson: notebook 03.
     """
     if not 0 < held_out < 1:
         raise UserError(f"held_out is {held_out}; it is a share between 0 and 1, such as 0.1.")
@@ -105,8 +102,6 @@ def split_text(text: str, held_out: float = 0.1) -> tuple[str, str]:
     Example:
         >>> split_text("abcdefghij")
         ('abcdefghi', 'j')
-
-    Lesson: notebook 03.
     """
     cut = split_point(len(text), held_out)
     return text[:cut], text[cut:]
@@ -132,8 +127,6 @@ def check_length(length: int, context_length: int, held_out: float = 0.1) -> Non
         bhushgpt.errors.UserError: The held-out part has 50 tokens; one example needs 65 \
 (a context of 64 and the token after it). Take a text of about 650 tokens or more \
 (this one has 500), or a shorter context.
-
-    Lesson: notebook 03.
     """
     needed = context_length + 1
     cut = split_point(length, held_out)

@@ -1,18 +1,102 @@
 """Which machine computes: choosing a device, waiting for it, describing it.
 
+What the operating system knows of the processor: its name, cores, memory and abilities.
+
 Lesson: notebook 00.
 """
 
 import datetime
+import os
 import platform
+import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy
+import psutil
 import torch
 
 from bhushgpt.errors import UserError, nearest
-from bhushgpt.processors import cpu_dtypes, cpu_name, usable_cores, usable_memory
+
+CPU_FILE = Path("/proc/cpuinfo")
+# Where Linux writes the memory that a container may use: cgroup version 2, then version 1.
+LIMIT_FILES = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
+
+
+def cpu_name() -> str:
+    """Return the processor's name as its maker writes it, or its family if no more is known."""
+    names = {"Linux": _name_on_linux, "Darwin": _name_on_mac}
+    found = names.get(platform.system(), platform.processor)()
+    return " ".join(found.split()) or platform.machine() or "unknown"
+
+
+def usable_cores() -> int:
+    """Return how many logical cores this process may use, which may be fewer than there are.
+
+    >>> usable_cores() >= 1
+    True
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def usable_memory() -> int:
+    """Return the bytes of main memory, or the container's limit where that is smaller.
+
+    >>> usable_memory() > 2**28
+    True
+    """
+    limits = [psutil.virtual_memory().total]
+    for file in LIMIT_FILES:
+        text = file.read_text().strip() if file.is_file() else ""
+        if text.isdecimal():  # "max" means no limit
+            limits.append(int(text))
+    return min(limits)
+
+
+def cpu_dtypes() -> tuple[str, ...]:
+    """Return the floating-point types that this processor has instructions for.
+
+    PyTorch accepts bfloat16 on every CPU; without these instructions it is slower than float32.
+
+    >>> cpu_dtypes()[:2]
+    ('float64', 'float32')
+    """
+    able = _abilities()
+    half = ("float16",) if able & {"avx512_fp16", "amx_fp16", "fp16_arith"} else ()
+    brain = ("bfloat16",) if able & {"avx512_bf16", "amx_bf16", "bf16"} else ()
+    return ("float64", "float32", *half, *brain)
+
+
+def _name_on_linux() -> str:
+    text = CPU_FILE.read_text() if CPU_FILE.is_file() else ""
+    # ARM processors have no such line.
+    lines = [line for line in text.splitlines() if line.startswith("model name")]
+    return lines[0].partition(":")[2] if lines else ""
+
+
+def _name_on_mac() -> str:
+    command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=5).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+
+
+def _abilities() -> set[str]:
+    """Return the names of the processor's instruction sets, as far as this PyTorch tells."""
+    tell = getattr(torch.cpu, "get_capabilities", None)
+    if tell is not None:
+        return {name for name, there in tell().items() if there is True}
+    # Older versions answer these questions one by one, by names that may go.
+    asked = {"avx512_bf16": "_is_avx512_bf16_supported", "amx_bf16": "_is_amx_tile_supported"}
+    return {name for name, ask in asked.items() if getattr(torch.cpu, ask, lambda: False)()}
+
 
 Kind = Literal["cpu", "cuda", "mps"]
 KINDS: tuple[Kind, ...] = ("cuda", "mps", "cpu")  # the faster first
@@ -28,10 +112,7 @@ NOT_SEEN: dict[str, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceCard:
-    """What one needs to know about a device to judge a time measured on it.
-
-    Lesson: notebook 00.
-    """
+    """What one needs to know about a device to judge a time measured on it."""
 
     name: str
     """The chip as its maker calls it."""
@@ -71,8 +152,6 @@ def pick_device(name: str = "auto") -> torch.device:
     Raises:
         UserError: If there is no such device here, or the word is none of these.
 
-    Lesson: notebook 00.
-
     >>> pick_device("cpu")
     device(type='cpu')
     """
@@ -97,8 +176,6 @@ def synchronize(device: torch.device | str) -> None:
     A GPU takes work and lets Python go on; a clock read before this call measures nothing. The
     CPU has always finished.
 
-    Lesson: notebook 02.
-
     >>> synchronize("cpu")
     """
     device = torch.device(device)
@@ -110,8 +187,6 @@ def synchronize(device: torch.device | str) -> None:
 
 def describe_device(device: torch.device | str = "cpu") -> DeviceCard:
     """Return what is known about a device.
-
-    Lesson: notebook 00.
 
     >>> describe_device("cpu").dtypes[:2]
     ('float64', 'float32')
@@ -150,8 +225,6 @@ def machine_card(date: str | None = None) -> dict[str, Any]:
     Returns:
         The date, the system, `cores` and `memory_bytes` of the computer, and under `devices` the
         name, kind, memory and native types of the CPU and of the GPU, if there is one.
-
-    Lesson: notebook 02.
 
     >>> card = machine_card(date="2025-01-31")
     >>> card["date"], card["devices"][0]["kind"]

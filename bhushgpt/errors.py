@@ -12,8 +12,6 @@ class UserError(ValueError):
 
     The message says what came, what is allowed and what to do next, in words for a learner. The
     command line prints it without a traceback. Our own mistakes stay `assert` or other errors.
-
-    Lesson: notebook 00.
     """
 
 
@@ -26,8 +24,6 @@ def nearest(name: str, options: Iterable[str]) -> str:
 
     Returns:
         "Did you mean ...?" when something is close, and always the list of what there is.
-
-    Lesson: notebook 00.
 
     >>> nearest("sherlok", ["sherlock", "shakespeare"])
     "Did you mean 'sherlock'? There are: shakespeare, sherlock."

@@ -13,16 +13,12 @@ import torch
 from torch import Tensor
 
 from bhushgpt.errors import UserError
-from bhushgpt.eval_mode import eval_mode
-from bhushgpt.language_model import LanguageModel
-from bhushgpt.losses import token_losses
+from bhushgpt.language_model import LanguageModel, eval_mode, token_losses
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """What `evaluate` measured.
-
-    Lesson: notebook 05.
 
     >>> coin = Evaluation(nats_per_token=math.log(2), tokens=8, text_bytes=4)
     >>> round(coin.perplexity, 6), coin.bits_per_token, coin.bits_per_byte
@@ -82,8 +78,6 @@ def evaluate(
     Raises:
         UserError: If there are fewer than two tokens, the context is below 1, or the stride is
             not from 1 to T.
-
-    Lesson: notebook 05.
 
     >>> from bhushgpt.bigram import Bigram, BigramConfig
     >>> untrained = Bigram(BigramConfig(vocab_size=7))

@@ -2,12 +2,13 @@
 
 Letters: B batch, T time, C channels, H heads, V vocabulary.
 
-Lesson: notebook 08.
+Lesson: notebook 09.
 """
 
 import copy
 import time
 from dataclasses import dataclass, replace
+from functools import cache
 from statistics import median
 
 import torch
@@ -15,8 +16,7 @@ from torch import Tensor
 
 from bhushgpt.devices import describe_device, synchronize
 from bhushgpt.errors import UserError
-from bhushgpt.gpt import GPTConfig
-from bhushgpt.language_model import LanguageModel
+from bhushgpt.language_model import LanguageModel, ModelConfig
 from bhushgpt.presets import RunConfig
 from bhushgpt.training import LossFunction, StepBatches, TrainState, batch_loss, train
 
@@ -27,10 +27,7 @@ TRIAL_WORK = 2e10
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """What to expect of a run on this machine.
-
-    Lesson: notebook 08.
-    """
+    """What to expect of a run on this machine."""
 
     parameters: int
     """Numbers that are trained."""
@@ -56,52 +53,51 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def parameter_count(config: RunConfig) -> int:
-    """Return how many numbers the model of a run has, without building it.
+@cache
+def _without_memory(model: ModelConfig) -> LanguageModel:
+    """Return the model on the device "meta", where tensors have shapes and take no memory."""
+    with torch.device("meta"):
+        return model.build()
 
-    Lesson: notebook 08.
+
+def parameter_count(config: RunConfig) -> int:
+    """Return how many numbers the model of a run has, without taking the memory for it.
 
     >>> from bhushgpt.presets import build_model, preset
     >>> small = preset("gpt-v1-smoke", 79)
     >>> parameter_count(small) == build_model(small).parameter_count()
     True
     """
-    model = config.model
-    if not isinstance(model, GPTConfig):
-        return model.vocab_size**2
-    C = model.n_embd
-    block = 12 * C * C + 13 * C  # weights and biases of attention and MLP, and the norms' vectors
-    positions = model.context_length * C if model.position == "learned" else 0
-    return model.vocab_size * C + positions + model.n_layer * block + 2 * C
+    return _without_memory(config.model).parameter_count()
 
 
 def training_memory(config: RunConfig) -> int:
-    """Return the bytes that a training step of a run needs, by formula, in float32.
+    """Return the bytes that a training step of a run needs, in float32.
 
     Each parameter is there four times: weight, gradient, AdamW's mean and mean of squares. What
-    backward keeps is, for each token, a number of channels per block and the attention weights
-    (the fused form of attention keeps no weights and so needs less).
-
-    Lesson: notebook 08.
+    backward keeps is counted while the model computes a part of a batch on the device "meta"; the
+    first gradient on the way back is as large as the largest of it.
 
     >>> from bhushgpt.presets import preset
     >>> 20 < training_memory(preset("gpt-v1", 79)) / 2**20 < 120
     True
     """
-    model, rows = config.model, config.training.batch_size // config.training.accumulation_steps
-    tokens = rows * model.context_length
-    logits = 3 * model.vocab_size  # the scores, their log-softmax and its gradient
-    if not isinstance(model, GPTConfig):
-        return 4 * (4 * parameter_count(config) + tokens * logits)
-    C, T = model.n_embd, model.context_length
-    # Kept per token and block: 2 norms' inputs and outputs (4 C), q, k, v as computed and as the
-    # heads take them (6 C), the heads' mix (1 C), the wide layer before and after GELU (8 C), and a
-    # row of T weights in every head. Dropout keeps a mask and a result beside each of its inputs,
-    # rotary positions q and k before and after they are turned.
-    weights, masks = (3, 2 * C) if model.dropout else (1, 0)
-    turned = 2 * C if model.position == "rotary" else 0
-    kept = model.n_layer * (19 * C + turned + masks + weights * model.n_head * T) + logits
-    return 4 * (4 * parameter_count(config) + tokens * kept)
+    model = _without_memory(config.model).train()
+    rows = config.training.batch_size // config.training.accumulation_steps
+    ids = torch.empty(rows, config.model.context_length, dtype=torch.long, device="meta")
+    own = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+    kept: dict[int, torch.UntypedStorage] = {}  # views of one tensor are in memory once
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            kept[storage._cdata] = storage
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        batch_loss(model, ids, ids)
+    sizes = [storage.nbytes() for storage in kept.values()]
+    return 4 * 4 * parameter_count(config) + sum(sizes) + max(sizes)
 
 
 def check_memory(config: RunConfig, device: torch.device) -> None:
@@ -109,8 +105,6 @@ def check_memory(config: RunConfig, device: torch.device) -> None:
 
     Raises:
         UserError: If it needs more than the device has; the message gives both.
-
-    Lesson: notebook 08.
 
     >>> from bhushgpt.presets import preset
     >>> check_memory(preset("gpt-v1", 79), torch.device("cpu"))
@@ -155,8 +149,6 @@ def forecast(
         device: Where it will run.
         timed_steps: Steps to time after one that warms up; the median counts.
         loss_function: What it will be trained with.
-
-    Lesson: notebook 08.
     """
     rows = _trial_rows(config, device)
     trial = (copy.deepcopy(model), _FirstRows(batches, rows), timed_steps, loss_function)
@@ -198,3 +190,20 @@ def _trial_rows(config: RunConfig, device: torch.device) -> int:
     # Forward and backward take about six operations per weight and token.
     work = 6 * parameter_count(config) * config.model.context_length
     return max(1, min(rows, round(TRIAL_WORK / work)))
+
+
+def expected_bytes(config: RunConfig) -> int:
+    """Return about how many bytes one checkpoint of a run will take, before anything is built.
+
+    >>> from bhushgpt.presets import preset
+    >>> 9 < expected_bytes(preset("gpt-v1", 79)) / 2**20 < 11
+    True
+    """
+    # Weights and AdamW's two means, in float32.
+
+    return 3 * 4 * parameter_count(config) + other_bytes(config)
+
+
+def other_bytes(config: RunConfig) -> int:
+    """Return about how many bytes of a checkpoint are not tensors: most are the tokenizer's."""
+    return 2**17 + 64 * config.model.vocab_size

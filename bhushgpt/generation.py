@@ -1,8 +1,10 @@
 """Continuing a text, one token at a time, with a say in how daring it is.
 
+Text in, text out: a prompt continued by a model, piece by piece.
+
 Letters: B batch, T time, V vocabulary.
 
-Lesson: notebook 09.
+Lesson: notebook 10.
 """
 
 import math
@@ -13,9 +15,9 @@ import torch
 from torch import Tensor
 
 from bhushgpt.errors import UserError
-from bhushgpt.eval_mode import eval_mode
-from bhushgpt.language_model import LanguageModel
-from bhushgpt.sampling import draw
+from bhushgpt.kv_cache import Cached
+from bhushgpt.language_model import LanguageModel, draw, eval_mode
+from bhushgpt.tokenizers import Tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +29,6 @@ class Sampling:
 
     Raises:
         UserError: If a setting means nothing; it names all that are wrong.
-
-    Lesson: notebook 09.
 
     >>> Sampling(temperature=0.8, top_k=20).top_p is None
     True
@@ -63,7 +63,7 @@ def keep_top_k(logits: Tensor, k: int) -> Tensor:
 
     Exactly k stay, ties or not; a k above V keeps all.
 
-    Lesson: notebook 09. Source: Fan et al., arXiv 1805.04833.
+    Source: Fan et al., arXiv 1805.04833.
 
     >>> keep_top_k(torch.tensor([[1.0, 3.0, 2.0]]), 2)
     tensor([[-inf, 3., 2.]])
@@ -77,7 +77,7 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
 
     The likeliest token always stays, and at p = 1 all do.
 
-    Lesson: notebook 09. Source: Holtzman et al., arXiv 1904.09751.
+    Source: Holtzman et al., arXiv 1904.09751.
 
     >>> keep_top_p(torch.tensor([[0.5, 0.3, 0.2]]).log(), 0.6).isfinite()
     tensor([[ True,  True, False]])
@@ -101,8 +101,6 @@ def next_ids(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> 
 
     Raises:
         UserError: If a row holds something that is not a number, or leaves no token to choose.
-
-    Lesson: notebook 09.
 
     >>> scores = torch.tensor([[0.0, 2.0, 1.0]])
     >>> next_ids(scores, Sampling(temperature=0), torch.Generator())
@@ -136,7 +134,7 @@ def generate(
 
     Args:
         model: Maps ids (B, T) to logits whose last position predicts the next token, and has a
-            `context_length`: a GPT, or the same behind a cache (notebook 09).
+            `context_length`: a GPT, or the same behind a cache (notebook 10).
         ids: (B, T) prompts, at least one token. They stay whole; the model sees the last
             `context_length` tokens.
         n_tokens: How many to draw at most.
@@ -148,8 +146,6 @@ def generate(
     Raises:
         UserError: When the first token is asked for: if the prompt is empty or not (B, T), or
             n_tokens is negative.
-
-    Lesson: notebook 09.
 
     >>> from bhushgpt.bigram import Bigram, BigramConfig
     >>> steps = generate(Bigram(BigramConfig(vocab_size=5)), torch.tensor([[3]]), 4)
@@ -178,3 +174,31 @@ def _check_request(ids: Tensor, n_tokens: int) -> None:
         raise UserError("The prompt has no token. Start from a newline: tokenizer.encode('\\n').")
     if n_tokens < 0:
         raise UserError(f"n_tokens is {n_tokens}: give 0 or more tokens to draw.")
+
+
+def prompt_ids(tokenizer: Tokenizer, prompt: str) -> list[int]:
+    r"""Return the prompt's ids; an empty prompt starts from a newline, where texts start.
+
+    Raises:
+        UserError: If the prompt has a character that the tokenizer does not know.
+
+    >>> from bhushgpt.tokenizers import CharTokenizer
+    >>> prompt_ids(CharTokenizer("\nab"), ""), prompt_ids(CharTokenizer("\nab"), "ab")
+    ([0], [1, 2])
+    """
+    # A text without a single newline has no line starts: any token will do, so the first.
+    return tokenizer.encode(prompt) or tokenizer.encode("\n", unknown="skip") or [0]
+
+
+def complete_text(
+    model: LanguageModel, tokenizer: Tokenizer, prompt: str, n_tokens: int, sampling: Sampling
+) -> Iterator[str]:
+    """Continue a prompt and yield the new text token by token, as it is drawn.
+
+    Raises:
+        UserError: If the prompt has a character that the tokenizer does not know.
+    """
+    device = next(model.parameters()).device
+    ids = torch.tensor([prompt_ids(tokenizer, prompt)], device=device)
+    for new in generate(Cached(model), ids, n_tokens, sampling):
+        yield tokenizer.decode(new[0].tolist())

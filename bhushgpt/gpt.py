@@ -2,19 +2,19 @@
 
 Letters: B batch, T time, C channels, V vocabulary.
 
-Lesson: notebook 08.
+Lesson: notebook 09.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor, nn
 
-from bhushgpt.attention import CausalSelfAttention, Form
+from bhushgpt.attention import CausalSelfAttention, Form, Past
 from bhushgpt.errors import UserError
-from bhushgpt.id_checks import check_ids
-from bhushgpt.language_model import LanguageModel
+from bhushgpt.language_model import LanguageModel, ModelConfig, check_ids
 from bhushgpt.positions import Positions, Rotary, learned_positions, sinusoidal_table
 from bhushgpt.transformer import MLP, Block
 
@@ -22,13 +22,13 @@ Position = Literal["learned", "sinusoidal", "rotary"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class GPTConfig:
-    """The sizes of a GPT. With learned positions the layout is exactly GPT-2's.
+class GPTConfig(ModelConfig):
+    """The sizes of a GPT, and the parts it is built of. As it is the layout is exactly GPT-2's.
+
+    A later model overrides the methods for the parts that it has of another kind.
 
     Raises:
         UserError: If sizes cannot be built or do not fit together; it names all that is wrong.
-
-    Lesson: notebook 08.
 
     >>> GPTConfig(vocab_size=79, n_head=3, dropout=1.0)
     Traceback (most recent call last):
@@ -50,7 +50,7 @@ dropout is 1.0, it must be at least 0 and below 1.
     """Share of activations zeroed while training."""
     position: Position = "learned"
     """How a token learns where it stands: learned, sinusoidal or rotary."""
-    attention: Form = "auto"
+    attention_form: Form = "auto"
     """How attention is computed: auto, explicit or fused; the result is the same."""
 
     def __post_init__(self) -> None:
@@ -66,8 +66,10 @@ dropout is 1.0, it must be at least 0 and below 1.
             wrong.append(f"dropout is {self.dropout}, it must be at least 0 and below 1")
         if self.position not in ("learned", "sinusoidal", "rotary"):
             wrong.append(f"position is {self.position!r}, there are learned, sinusoidal, rotary")
-        if self.attention not in ("auto", "explicit", "fused"):
-            wrong.append(f"attention is {self.attention!r}, there are auto, explicit, fused")
+        if self.attention_form not in ("auto", "explicit", "fused"):
+            wrong.append(
+                f"attention_form is {self.attention_form!r}, there are auto, explicit, fused"
+            )
         if wrong:
             raise UserError("This GPT cannot be built: " + "; ".join(wrong) + ".")
 
@@ -81,6 +83,53 @@ dropout is 1.0, it must be at least 0 and below 1.
         if self.position == "sinusoidal" and self.n_embd % 2:
             return [f"sines and cosines come in pairs, but n_embd is {self.n_embd}, not even"]
         return []
+
+    def build(self) -> "GPT":
+        """Return the untrained model."""
+        return GPT(self)
+
+    def norm(self, n_embd: int) -> nn.Module:
+        """Return what levels C channels before a part works on them."""
+        return nn.LayerNorm(n_embd)
+
+    def attention(self) -> nn.Module:
+        """Return what mixes tokens: (B, T, C) to (B, T, C), with a past if given one."""
+        rotary = None
+        if self.position == "rotary":
+            rotary = Rotary(self.context_length, self.n_embd // self.n_head)
+        return CausalSelfAttention(
+            self.n_embd,
+            self.n_head,
+            dropout=self.dropout,
+            rotary=rotary,
+            form=self.attention_form,
+        )
+
+    def mlp(self) -> nn.Module:
+        """Return what works on each token by itself: (B, T, C) to (B, T, C)."""
+        return MLP(self.n_embd, dropout=self.dropout)
+
+    def block(self) -> nn.Module:
+        """Return one layer: (B, T, C) to (B, T, C)."""
+        return Block(self.n_embd, self.attention(), self.mlp(), norm=self.norm)
+
+    def positions(self) -> Positions | None:
+        """Return what is added to the token vectors; None where attention turns them instead."""
+        if self.position == "rotary":
+            return None
+        if self.position == "learned":
+            return learned_positions(self.context_length, self.n_embd)
+        # Waves of size 1 would drown the token vectors, which start at 0.02.
+        return Positions(0.02 * sinusoidal_table(self.context_length, self.n_embd))
+
+    def head(self, tokens: nn.Embedding) -> nn.Linear:
+        """Return what scores the vocabulary: C channels to V logits.
+
+        Tied here: the vector that stands for a token going in also scores it coming out.
+        """
+        head = nn.Linear(self.n_embd, self.vocab_size, bias=False)
+        head.weight = tokens.weight
+        return head
 
 
 class GPT(LanguageModel):
@@ -97,7 +146,7 @@ class GPT(LanguageModel):
         UserError: From `forward`, if it is given more tokens than it has positions, or ids that it
             cannot look up (`id_checks`).
 
-    Lesson: notebook 08. Source: layout of GPT-2, Radford et al., "Language models are unsupervised
+    Source: layout of GPT-2, Radford et al., "Language models are unsupervised
     multitask learners", 2019.
 
     >>> import torch
@@ -111,31 +160,34 @@ class GPT(LanguageModel):
         self.config = config
         self.context_length = config.context_length
         self.tokens = nn.Embedding(config.vocab_size, config.n_embd)
-        self.positions = _positions(config)
+        self.positions = config.positions()
         self.dropout = nn.Dropout(config.dropout)
-        self.blocks = nn.ModuleList(_block(config) for _ in range(config.n_layer))
-        self.norm = nn.LayerNorm(config.n_embd)
-        self.head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
-        # "Tied": the vector that stands for a token going in also scores it coming out.
-        self.head.weight = self.tokens.weight
-        self._initialise()
+        self.blocks = nn.ModuleList(config.block() for _ in range(config.n_layer))
+        self.norm = config.norm(config.n_embd)
+        self.head = config.head(self.tokens)
+        self.initialise()
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, past: Sequence[Past] | None = None) -> Tensor:
         """Return logits (B, T, V) for ids (B, T).
 
         Position t's logits are the scores for token t + 1 and depend on ids[:, : t + 1] alone.
+
+        Args:
+            ids: (B, T).
+            past: For each block the keys and values of the tokens before these (notebook 10).
         """
         check_ids(ids, self.tokens.weight)
         x = self.tokens(ids)  # (B, T, C)
         if self.positions is not None:
-            x = x + self.positions(ids.shape[1])  # (B, T, C)
+            start = past[0].length if past else 0
+            x = x + self.positions(ids.shape[1], start)  # (B, T, C)
         x = self.dropout(x)
-        for block in self.blocks:
-            x = block(x)  # (B, T, C)
+        for block, before in zip(self.blocks, past or [None] * len(self.blocks), strict=True):
+            x = block(x, before)  # (B, T, C)
         logits = self.head(self.norm(x))  # (B, T, V)
         return logits
 
-    def _initialise(self) -> None:
+    def initialise(self) -> None:
         """Draw small weights, so that the first loss is near ln V: no token is favoured yet."""
         for name, parameter in self.named_parameters():
             if parameter.dim() == 1:
@@ -148,26 +200,3 @@ class GPT(LanguageModel):
         for module in self.modules():
             if isinstance(module, nn.Linear) and module.bias is not None:
                 nn.init.zeros_(module.bias)
-
-
-def _positions(config: GPTConfig) -> nn.Module | None:
-    if config.position == "rotary":
-        return None  # the attention turns queries and keys instead
-    if config.position == "learned":
-        return learned_positions(config.context_length, config.n_embd)
-    # Waves of size 1 would drown the token vectors, which start at 0.02.
-    return Positions(0.02 * sinusoidal_table(config.context_length, config.n_embd))
-
-
-def _block(config: GPTConfig) -> Block:
-    rotary = None
-    if config.position == "rotary":
-        rotary = Rotary(config.context_length, config.n_embd // config.n_head)
-    attention = CausalSelfAttention(
-        config.n_embd,
-        config.n_head,
-        dropout=config.dropout,
-        rotary=rotary,
-        form=config.attention,
-    )
-    return Block(config.n_embd, attention, MLP(config.n_embd, dropout=config.dropout))

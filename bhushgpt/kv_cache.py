@@ -1,17 +1,15 @@
 """Not computing twice: keys and values of earlier tokens are kept between steps of generation.
 
-Letters: B batch, T time (new tokens), S time (all tokens seen), H heads, D head size,
-V vocabulary.
+Letters: B batch, T time (new tokens), S time (all tokens seen), H heads, D head size, V vocabulary.
 
-Lesson: notebook 09.
+Lesson: notebook 10.
 """
 
 import torch
 from torch import Tensor
 
-from bhushgpt.attention import CausalSelfAttention
+from bhushgpt.gpt import GPT
 from bhushgpt.language_model import LanguageModel
-from bhushgpt.positions import Positions
 
 
 class LayerCache:
@@ -22,8 +20,6 @@ class LayerCache:
 
     Attributes:
         length: How many tokens it holds now.
-
-    Lesson: notebook 09.
 
     >>> layer = LayerCache(capacity=8)
     >>> keys, values = layer.append(torch.ones(1, 3, 5, 4), torch.ones(1, 3, 5, 4))
@@ -79,13 +75,11 @@ class Cached(LanguageModel):
     new one, since what is kept was computed by the weights as they were.
 
     Args:
-        model: A GPT.
+        model: A GPT. Of another model nothing is kept: it computes the whole window at each call.
         capacity: Room for so many tokens is set aside; left out, for the whole context.
 
     Attributes:
         context_length: The model's.
-
-    Lesson: notebook 09.
 
     >>> from bhushgpt.gpt import GPT, GPTConfig
     >>> cached = Cached(GPT(GPTConfig(vocab_size=7, context_length=5, n_head=3, n_embd=12)))
@@ -99,8 +93,6 @@ class Cached(LanguageModel):
         self.model = model
         self.context_length = model.context_length
         self.capacity = capacity or model.context_length
-        self._attentions = [m for m in model.modules() if isinstance(m, CausalSelfAttention)]
-        self._positions = [m for m in model.modules() if isinstance(m, Positions)]
         self._seen: Tensor | None = None
         self._layers: list[LayerCache] = []
         self.train(model.training)
@@ -111,22 +103,14 @@ class Cached(LanguageModel):
 
         The last position is always among them, so `logits[:, -1]` predicts the next token.
         """
+        if not isinstance(self.model, GPT):
+            return self.model(ids)
         known = self._known(ids)
         if known == 0:
-            self._start(len(ids))
+            self._start(len(ids), len(self.model.blocks))
         self._seen = None  # an interrupted call leaves layers of unequal length: start again then
-        try:
-            for attention, layer in zip(self._attentions, self._layers, strict=True):
-                attention.past = layer
-            for positions in self._positions:
-                positions.start = known
-            logits = self.model(ids[:, known:])  # (B, _, V)
-        finally:  # the wrapped model is left as it was found
-            for attention in self._attentions:
-                attention.past = None
-            for positions in self._positions:
-                positions.start = 0
-        self._seen = ids
+        logits = self.model(ids[:, known:], self._layers)  # (B, _, V)
+        self._seen = ids.clone()  # the caller may write the next token into the same tensor
         return logits
 
     @property
@@ -143,13 +127,13 @@ class Cached(LanguageModel):
         """Take the next ids for a new text, in the memory of the old one where it fits."""
         self._seen = None
 
-    def _start(self, n_rows: int) -> None:
+    def _start(self, n_rows: int, n_layer: int) -> None:
         """Empty the layers; memory is set aside again only for another number of rows."""
         if self._layers and self._layers[0].memory_bytes and self.stores[0].shape[1] == n_rows:
             for layer in self._layers:
                 layer.forget()
         else:
-            self._layers = [LayerCache(self.capacity) for _ in self._attentions]
+            self._layers = [LayerCache(self.capacity) for _ in range(n_layer)]
 
     def _known(self, ids: Tensor) -> int:
         """Return how many leading ids the cache holds: all of the last call's, or none."""

@@ -4,12 +4,18 @@ They cost seconds and give the floor that a neural network has to get below. Smo
 Witten and Bell (1991): a context that has been followed by many different tokens trusts its own
 counts less and the shorter context more.
 
+The loss ladder: what ever better predictors reach on the same held-out text.
+
+"Is my loss normal?" is answered by the rungs around it. All rungs but the last only count, so
+they cost seconds and do not depend on luck.
+
 Letters: N number of predicted tokens, K number of different contexts, V vocabulary.
 
 Lesson: notebook 04.
 """
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,8 +30,6 @@ def token_ids(tokens: np.ndarray | Sequence[int], vocab_size: int) -> np.ndarray
 
     Raises:
         UserError: If an id is negative or not below `vocab_size`.
-
-    Lesson: notebook 04.
 
     >>> token_ids([0, 2], vocab_size=3)
     array([0, 2])
@@ -86,7 +90,7 @@ class NGramCounter:
         UserError: If the order is below 1, a text is too short or holds an id outside the
             vocabulary, or something is asked before `fit`.
 
-    Lesson: notebook 04. Source: Witten and Bell, "The zero-frequency problem", 1991.
+    Source: Witten and Bell, "The zero-frequency problem", 1991.
 
     >>> counter = NGramCounter(order=2, vocab_size=2).fit(np.array([0, 1, 0, 1, 0, 1]))
     >>> counter.probabilities([0]).round(3).tolist()
@@ -166,3 +170,71 @@ class NGramCounter:
         past = list(context)[-(self.order - 1) :] if self.order > 1 else []
         texts = [np.array([*past, token]) for token in range(self.vocab_size)]
         return np.array([self._token_probabilities(text)[-1] for text in texts])
+
+
+HIGHEST_ORDER = 7
+
+
+@dataclass(frozen=True)
+class Floors:
+    """Held-out losses of the predictors that only count, in nats per token."""
+
+    uniform: float
+    """Every token equally likely: ln V."""
+    unigram: float
+    """Each token as likely as it is frequent."""
+    bigram: float
+    """Given the last token."""
+    ngram: float
+    """Given the last n - 1 tokens, for the n that did best."""
+    best_order: int
+    """That n."""
+
+    def rungs(self) -> dict[str, float]:
+        """Return name -> nats, from the worst to the best, as `ladder.json` has them."""
+        return {
+            "uniform": self.uniform,
+            "unigram": self.unigram,
+            "bigram": self.bigram,
+            "n-gram": self.ngram,
+        }
+
+
+def count_floors(train: np.ndarray, held_out: np.ndarray, vocab_size: int) -> Floors:
+    """Count the training tokens and predict the held-out ones, each but the first.
+
+    Args:
+        train: One-dimensional token ids to count.
+        held_out: Token ids to predict.
+        vocab_size: V.
+
+    Returns:
+        The floors; the n-gram is the best of the orders 3 to 7, with Witten-Bell smoothing.
+
+    >>> train, test = np.tile([0, 1, 2], 50), np.tile([0, 1, 2], 5)
+    >>> floors = count_floors(train, test, vocab_size=3)
+    >>> round(floors.uniform, 4), floors.unigram > floors.bigram > 0
+    (1.0986, True)
+    """
+    losses = NGramCounter(HIGHEST_ORDER, vocab_size).fit(train).losses(held_out)
+    by_order = dict(enumerate(losses, start=1))
+    best = min(range(3, HIGHEST_ORDER + 1), key=lambda order: by_order[order])
+    return Floors(math.log(vocab_size), by_order[1], by_order[2], by_order[best], best)
+
+
+def ladder_table(rungs: Mapping[str, float], bits_per_token: str = "bits per character") -> str:
+    """Return the rungs as a table for people: nats and bits, best last.
+
+    >>> print(ladder_table({"uniform": 4.3694, "unigram": 3.0634}))
+    model         nats  bits per character
+    uniform     4.3694              6.3037
+    unigram     3.0634              4.4196
+    """
+    names = max(10, *(len(name) + 2 for name in rungs))
+    head = f"{'model':<{names}}{'nats':>8}  {bits_per_token}"
+    width = len(bits_per_token) + 2
+    rows = [
+        f"{name:<{names}}{nats:>z8.4f}{nats / math.log(2):>z{width}.4f}"
+        for name, nats in rungs.items()
+    ]
+    return "\n".join([head, *rows])

@@ -7,7 +7,7 @@ Lesson: notebook 05.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +32,7 @@ class AdamW(torch.optim.Optimizer):
         eps: Keeps the division finite.
         weight_decay: Share of each weight, times lr, that is taken away each step.
 
-    Lesson: notebook 05. Source: Loshchilov and Hutter, arXiv 1711.05101.
+    Source: Loshchilov and Hutter, arXiv 1711.05101.
 
     >>> weight = nn.Parameter(torch.tensor([1.0]))
     >>> optimizer = AdamW([weight], lr=0.1, weight_decay=0.0)
@@ -83,8 +83,6 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     multiply, and pulling it to zero only fights the data. Every parameter that is trained is in
     exactly one group, a tied one once.
 
-    Lesson: notebook 05.
-
     >>> groups = parameter_groups(nn.Linear(3, 2), weight_decay=0.1)
     >>> [(len(group["params"]), group["weight_decay"]) for group in groups]
     [(1, 0.1), (1, 0.0)]
@@ -98,38 +96,21 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     ]
 
 
-class OptimizerConfig(Protocol):
-    """The settings that `make_optimizer` reads; `TrainingConfig` has them."""
-
-    @property
-    def learning_rate(self) -> float:
-        """The highest learning rate of the run."""
-        ...
-
-    @property
-    def betas(self) -> tuple[float, float]:
-        """AdamW's two memories."""
-        ...
-
-    @property
-    def weight_decay(self) -> float:
-        """Decay of the matrices."""
-        ...
-
-
-def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
+def make_optimizer(
+    model: nn.Module, *, learning_rate: float, betas: tuple[float, float], weight_decay: float
+) -> torch.optim.AdamW:
     """Return torch's AdamW over the two parameter groups, fused where the device can.
 
     Args:
         model: Its parameters must already be on the device they will train on.
-        config: learning_rate, betas and weight_decay.
-
-    Lesson: notebook 05.
+        learning_rate: Step size.
+        betas: How slowly the two running means forget.
+        weight_decay: Of the matrices.
     """
     kinds = {parameter.device.type for parameter in model.parameters()}
     return torch.optim.AdamW(
-        parameter_groups(model, config.weight_decay),
-        lr=config.learning_rate,
-        betas=config.betas,
+        parameter_groups(model, weight_decay),
+        lr=learning_rate,
+        betas=betas,
         fused=kinds <= {"cpu", "cuda"},
     )

@@ -2,7 +2,7 @@
 
 Letters: B batch, T time, C channels, H heads, D head size (even), P longest context.
 
-Lesson: notebook 06. Rotary positions in a whole model: notebook 21.
+Lesson: notebook 07. Rotary positions in a whole model: notebook 22.
 """
 
 import torch
@@ -27,7 +27,7 @@ def sinusoidal_table(context_length: int, n_embd: int) -> Tensor:
     Raises:
         UserError: If C is odd.
 
-    Lesson: notebook 06. Source: Vaswani et al., arXiv 1706.03762, section 3.5.
+    Source: Vaswani et al., arXiv 1706.03762, section 3.5.
 
     >>> sinusoidal_table(3, 4)[0].tolist()
     [0.0, 1.0, 0.0, 1.0]
@@ -56,16 +56,10 @@ def _too_long(n_tokens: int, n_positions: int) -> UserError:
 
 
 class Positions(nn.Module):
-    """A table with one vector for each position, looked up from `start` on.
+    """A table with one vector for each position.
 
     Args:
         table: (P, C). A Parameter is learned; a plain tensor stays as it is.
-
-    Attributes:
-        start: The position of the first token given to the model. It is 0 except while a cache
-            feeds the model token by token (notebook 09).
-
-    Lesson: notebook 06.
 
     >>> positions = Positions(torch.arange(8.0).view(4, 2))
     >>> positions(2).tolist()
@@ -78,25 +72,27 @@ class Positions(nn.Module):
             self.weight = table
         else:
             self.register_buffer("weight", table, persistent=False)
-        self.start = 0
 
-    def forward(self, length: int) -> Tensor:
+    def forward(self, length: int, start: int = 0) -> Tensor:
         """Return the vectors of positions start .. start + length - 1: (T, C).
+
+        Args:
+            length: T.
+            start: The position of the first of them, above 0 where a cache holds the tokens before
+                it (notebook 10).
 
         Raises:
             UserError: If that is more than the table has.
         """
-        end = self.start + length
+        end = start + length
         if end > len(self.weight):
             raise _too_long(end, len(self.weight))
-        vectors = self.weight[self.start : end]  # (T, C)
+        vectors = self.weight[start:end]  # (T, C)
         return vectors
 
 
 def learned_positions(context_length: int, n_embd: int) -> Positions:
     """Return positions that start near zero and are trained, as GPT-2 has them.
-
-    Lesson: notebook 06.
 
     >>> learned_positions(8, 6)(5).shape
     torch.Size([5, 6])
@@ -106,8 +102,6 @@ def learned_positions(context_length: int, n_embd: int) -> Positions:
 
 def sinusoidal_positions(context_length: int, n_embd: int) -> Positions:
     """Return the fixed waves of `sinusoidal_table`, with nothing to train.
-
-    Lesson: notebook 06.
 
     >>> len(list(sinusoidal_positions(8, 6).parameters()))
     0
@@ -128,7 +122,7 @@ class Rotary(nn.Module):
     Raises:
         UserError: If D is odd, or more tokens come than it has angles for.
 
-    Lesson: notebook 06. Source: Su et al., arXiv 2104.09864.
+    Source: Su et al., arXiv 2104.09864.
 
     >>> x = torch.randn(1, 1, 5, 4)
     >>> turned = Rotary(8, 4)(x)

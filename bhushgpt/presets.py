@@ -1,19 +1,64 @@
 """Complete settings of a run by name, each a function that returns them.
 
-Lesson: notebook 08.
+The settings of a run, and the untrained model that they describe.
+
+Lesson: notebook 09.
 """
 
 import dataclasses
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+
+import torch
 
 from bhushgpt.bigram import BigramConfig
 from bhushgpt.errors import UserError, nearest
 from bhushgpt.gpt import GPTConfig
-from bhushgpt.run_config import RunConfig, build_model
+from bhushgpt.language_model import LanguageModel, ModelConfig
 from bhushgpt.training_config import TrainingConfig
 
-__all__ = ["GPT2_SIZES", "PRESETS", "RunConfig", "build_model", "preset"]
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that decides what a run computes, apart from the text itself.
+
+    Raises:
+        UserError: If the held-out share is not between 0 and 1.
+    """
+
+    preset: str
+    """The name it was made from."""
+    model: ModelConfig
+    """Sizes of the model, which they build."""
+    training: TrainingConfig
+    """How it is trained."""
+    held_out: float = 0.1
+    """Share of the text, at its end, that is never trained on."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.held_out < 1:
+            raise UserError(
+                f"held_out is {self.held_out}; it is a share between 0 and 1, such as 0.1."
+            )
+
+
+def build_model(config: RunConfig, device: torch.device | str = "cpu") -> LanguageModel:
+    """Return the untrained model of a run; the same seed gives the same weights.
+
+    The weights are drawn on the CPU and then moved, so that they do not depend on the device, and
+    the global random state is left as it was.
+
+    >>> from bhushgpt.presets import preset
+    >>> a, b = (build_model(preset("bigram", 7)) for _ in range(2))
+    >>> bool(all((p == q).all() for p, q in zip(a.parameters(), b.parameters())))
+    True
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.training.seed)
+        model = config.model.build()
+    return model.to(device)
+
 
 # Blocks, heads and width as Radford et al. (2019) published them, and how many windows of 1,024
 # tokens an 80 GB card computes at once.
@@ -33,10 +78,7 @@ GPT2_RATES = {
 
 
 def bigram(vocab_size: int) -> RunConfig:
-    """Return a table of logits that learns what follows each token; seconds to train.
-
-    Lesson: notebook 08.
-    """
+    """Return a table of logits that learns what follows each token; seconds to train."""
     return RunConfig(
         preset="bigram",
         model=BigramConfig(vocab_size=vocab_size, context_length=64),
@@ -52,10 +94,7 @@ def bigram(vocab_size: int) -> RunConfig:
 
 
 def gpt_v1_smoke(vocab_size: int) -> RunConfig:
-    """Return a GPT so small that tests can train it: seconds, and nothing to be proud of.
-
-    Lesson: notebook 08.
-    """
+    """Return a GPT so small that tests can train it: seconds, and nothing to be proud of."""
     return RunConfig(
         preset="gpt-v1-smoke",
         model=GPTConfig(vocab_size=vocab_size, context_length=32, n_layer=2, n_head=2, n_embd=32),
@@ -66,13 +105,10 @@ def gpt_v1_smoke(vocab_size: int) -> RunConfig:
 
 
 def gpt_v1(vocab_size: int) -> RunConfig:
-    """Return the course's GPT: 0.8 million parameters, a few minutes on a laptop's CPU.
-
-    Lesson: notebook 08.
-    """
+    """Return the course's GPT: 0.8 million parameters, a few minutes on a laptop's CPU."""
     return RunConfig(
         preset="gpt-v1",
-        # Rotary positions: better than learned ones after the same steps, as notebook 08 measures.
+        # Rotary positions: better than learned ones after the same steps, as notebook 09 measures.
         model=GPTConfig(
             vocab_size=vocab_size,
             context_length=64,
@@ -88,10 +124,7 @@ def gpt_v1(vocab_size: int) -> RunConfig:
 
 
 def gpt_v1_large(vocab_size: int) -> RunConfig:
-    """Return the classic character model of six million parameters; it wants a GPU.
-
-    Lesson: notebook 08.
-    """
+    """Return the classic character model of six million parameters; it wants a GPU."""
     return RunConfig(
         preset="gpt-v1-large",
         model=GPTConfig(
@@ -111,10 +144,7 @@ def gpt_v1_large(vocab_size: int) -> RunConfig:
 
 
 def gpt_v2_mini(vocab_size: int) -> RunConfig:
-    """Return a GPT-2 that a laptop's CPU trains in minutes, on some thousand different tokens.
-
-    Lesson: notebook 15.
-    """
+    """Return a GPT-2 that a laptop's CPU trains in minutes, on some thousand different tokens."""
     return RunConfig(
         preset="gpt-v2-mini",
         model=GPTConfig(vocab_size=vocab_size, context_length=128, n_layer=4, n_head=4, n_embd=128),
@@ -134,8 +164,6 @@ def gpt_v2(vocab_size: int, name: str = "gpt-v2") -> RunConfig:
     """Return GPT-2 in a published size, 124 million parameters to 1.5 billion; it wants a GPU.
 
     A step sees half a million tokens, and the run the nine billion of OpenWebText once.
-
-    Lesson: notebook 15.
     """
     n_layer, n_head, n_embd, windows = GPT2_SIZES[name]
     return RunConfig(
@@ -179,8 +207,6 @@ def preset(name: str, vocab_size: int, *, steps: int | None = None) -> RunConfig
 
     Raises:
         UserError: If there is no such preset; the message names the nearest.
-
-    Lesson: notebook 08.
 
     >>> preset("gpt-v1", 79).model.n_layer, preset("gpt-v1", 79, steps=200).training.warmup_steps
     (4, 20)

@@ -4,13 +4,20 @@ An operation does arithmetic (FLOPs) and moves numbers (bytes). A machine has a 
 the slower of the two decides: the roofline model (Williams, Waterman and Patterson, 2009,
 https://doi.org/10.1145/1498765.1498785).
 
+Measured limits of a machine in a JSON file, so that machines can be laid side by side.
+
 Lesson: notebook 02.
 """
 
-from dataclasses import dataclass
+import json
+import re
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
 
 import torch
 
+from bhushgpt.devices import describe_device, machine_card
 from bhushgpt.errors import UserError
 from bhushgpt.timing import Timing, measure
 
@@ -22,8 +29,6 @@ def matmul_flops(m: int, k: int, n: int) -> int:
 
     Each of the m * n results takes k multiplications and k additions (the first is to zero).
 
-    Lesson: notebook 02.
-
     >>> matmul_flops(2, 3, 4)
     48
     """
@@ -32,8 +37,6 @@ def matmul_flops(m: int, k: int, n: int) -> int:
 
 def matmul_bytes(m: int, k: int, n: int, dtype: torch.dtype = torch.float32) -> int:
     """Return the bytes of both operands and of the result: the least that must be moved.
-
-    Lesson: notebook 02.
 
     >>> matmul_bytes(2, 3, 4)  # (6 + 12 + 8) numbers of 4 bytes
     104
@@ -44,8 +47,6 @@ def matmul_bytes(m: int, k: int, n: int, dtype: torch.dtype = torch.float32) -> 
 def intensity(flops: float, moved: float) -> float:
     """Return the arithmetic intensity: FLOPs for each byte that is moved.
 
-    Lesson: notebook 02.
-
     >>> intensity(matmul_flops(600, 600, 600), matmul_bytes(600, 600, 600))
     100.0
     """
@@ -55,8 +56,6 @@ def intensity(flops: float, moved: float) -> float:
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """What a machine can do at most, for one dtype.
-
-    Lesson: notebook 02.
 
     >>> machine = Limits(flops=100e9, bandwidth=10e9)
     >>> machine.ridge
@@ -96,8 +95,6 @@ class Limits:
 def attainable(flops_per_byte: float, limits: Limits) -> float:
     """Return the FLOP/s that an operation of this intensity can reach at most.
 
-    Lesson: notebook 02.
-
     >>> attainable(2.0, Limits(flops=100e9, bandwidth=10e9))
     20000000000.0
     """
@@ -117,8 +114,6 @@ def matmul_timing(
 
     Raises:
         UserError: If the device cannot multiply numbers of this dtype.
-
-    Lesson: notebook 02.
 
     >>> len(matmul_timing(8, 8, 8, repeats=3).seconds)
     3
@@ -153,8 +148,6 @@ def matmul_limit(
     Raises:
         UserError: If the device cannot multiply numbers of this dtype.
 
-    Lesson: notebook 02.
-
     >>> matmul_limit(sizes=(64,), repeats=3) > 0
     True
     """
@@ -166,8 +159,6 @@ def matmul_limit(
 def bandwidth_limit(device: torch.device | str = "cpu", *, n_bytes: int = 2**28) -> float:
     """Return the bytes/s, read plus written, of copying a tensor too big for the device's caches.
 
-    Lesson: notebook 02.
-
     >>> bandwidth_limit(n_bytes=2**16) > 0
     True
     """
@@ -178,10 +169,7 @@ def bandwidth_limit(device: torch.device | str = "cpu", *, n_bytes: int = 2**28)
 
 
 def launch_seconds(device: torch.device | str = "cpu") -> float:
-    """Return what the smallest operation costs, one addition: handing it over.
-
-    Lesson: notebook 02.
-    """
+    """Return what the smallest operation costs, one addition: handing it over."""
     one = torch.ones(1, device=device)
     return measure(lambda: one + one, device, calls=1000).median
 
@@ -190,11 +178,185 @@ def transfer_rate(device: torch.device | str, *, pinned: bool = False) -> float 
     """Return the bytes/s from the computer's memory to the device's, or None for the CPU itself.
 
     `pinned` sends from memory that the operating system may not move (CUDA only).
-
-    Lesson: notebook 02.
     """
     if torch.device(device).type == "cpu":
         return None
     source = torch.ones(2**24, pin_memory=pinned)  # 64 MiB
     timing = measure(lambda: source.to(device, non_blocking=pinned), device, repeats=7)
     return source.nbytes / timing.median
+
+
+DTYPES = ("float32", "bfloat16")
+RECORDED_CPU_SIZES = tuple(2**power for power in range(4, 12))  # 16 ... 2048
+RECORDED_GPU_SIZES = tuple(2**power for power in range(4, 14))  # 16 ... 8192
+COMMAND = (
+    'python -c "from bhushgpt.roofline import record_machine; '
+    "record_machine('{device}', label='{label}').save('benchmarks')\""
+)
+KINDS: dict[Any, Any] = {str: str, int: int, float: float, float | None: (float, type(None))}
+CARD = ("date", "system", "devices", "torch")  # the least that a machine card must tell
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineRecord:
+    """What was measured on one device of one machine, and by which command.
+
+    The fields are the keys of the JSON file.
+    """
+
+    label: str
+    """The machine's name for people, for example "2-core Xeon with AMX"."""
+
+    device: str
+    """cpu, cuda or mps."""
+
+    threads: int
+    """CPU threads that torch used."""
+
+    measured_by: str
+    """The command that measured it, to be run again."""
+
+    machine: dict[str, Any]
+    """The card of `bhushgpt.devices.machine_card`: date, processor, memory, versions."""
+
+    matmul_seconds: dict[str, dict[int, tuple[float, ...]]]
+    """dtype -> rows of two square matrices -> every measured time of their product."""
+
+    bytes_per_second: float
+    """Read plus written in the device's memory."""
+
+    launch_seconds: float
+    """Time of the smallest operation."""
+
+    link_bytes_per_second: float | None
+    """From the computer's memory to the device's; None where they are the same."""
+
+    @property
+    def name(self) -> str:
+        """The label and the device, as the legend of a plot needs them."""
+        return f"{self.label} ({self.device})"
+
+    def flops_per_second(self, dtype: str = "float32") -> dict[int, float]:
+        """Return rows of the matrices -> FLOP/s of their product; empty if not measured."""
+        times = self.matmul_seconds.get(dtype, {})
+        return {n: matmul_flops(n, n, n) / Timing(taken).median for n, taken in times.items()}
+
+    def limits(self, dtype: str = "float32") -> Limits:
+        """Return the limits for one dtype; of the products, the fastest repetition counts.
+
+        Raises:
+            UserError: If this dtype was not measured.
+        """
+        times = self.matmul_seconds.get(dtype)
+        if not times:
+            there = ", ".join(self.matmul_seconds)
+            raise UserError(f"{self.name} was not measured in {dtype}, only in {there}.")
+        return Limits(
+            flops=max(matmul_flops(n, n, n) / min(s) for n, s in times.items()),
+            bandwidth=self.bytes_per_second,
+            launch=self.launch_seconds,
+            link=self.link_bytes_per_second,
+        )
+
+    def save(self, folder: Path | str) -> Path:
+        """Write the record as JSON into the folder, over an older one, and return its path."""
+        slug = re.sub(r"[^a-z0-9]+", "-", self.label.lower()).strip("-")
+        path = Path(folder) / f"matmul_{slug}_{self.device}.json"
+        text = json.dumps(asdict(self), indent=1)
+        # One line for each list of numbers.
+        text = re.sub(r"\[\s*([^][{}]*?)\s*\]", lambda m: f"[{' '.join(m[1].split())}]", text)
+        path.write_text(text + "\n", encoding="utf-8")
+        return path
+
+
+def record_machine(
+    device: torch.device | str = "cpu",
+    *,
+    label: str,
+    sizes: tuple[int, ...] | None = None,
+    measured_by: str | None = None,
+) -> MachineRecord:
+    """Measure a device: matrix products by size and dtype, memory, launch and link.
+
+    Dtypes that the hardware does not have are left out. About ten seconds on two CPU cores.
+
+    Args:
+        device: What to measure.
+        label: The machine's name for people.
+        sizes: Rows of the square matrices; left out, powers of two that suit the device.
+        measured_by: The command that measures; left out, the one in `COMMAND`.
+
+    >>> record = record_machine("cpu", label="this machine", sizes=(16, 32))
+    >>> record.name, sorted(record.flops_per_second())
+    ('this machine (cpu)', [16, 32])
+    """
+    kind = torch.device(device).type
+    chosen = sizes or (RECORDED_CPU_SIZES if kind == "cpu" else RECORDED_GPU_SIZES)
+    native = [dtype for dtype in DTYPES if dtype in describe_device(device).dtypes]
+    link = transfer_rate(device)
+    return MachineRecord(
+        label=label,
+        device=kind,
+        threads=torch.get_num_threads(),
+        measured_by=measured_by or COMMAND.format(device=kind, label=label),
+        machine=machine_card(),
+        matmul_seconds={dtype: _sweep(device, dtype, chosen) for dtype in native},
+        bytes_per_second=_digits(bandwidth_limit(device)),
+        launch_seconds=_digits(launch_seconds(device)),
+        link_bytes_per_second=None if link is None else _digits(link),
+    )
+
+
+def load_records(folder: Path | str) -> list[MachineRecord]:
+    """Return the records of all `matmul_*.json` in a folder, by name; none is an empty list.
+
+    Raises:
+        UserError: If a file is not such a record; it names the file and all that is wrong.
+    """
+    return [_load(path) for path in sorted(Path(folder).glob("matmul_*.json"))]
+
+
+def _load(path: Path) -> MachineRecord:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path.name} is not JSON: {error}. Measure it again.") from error
+    wrong = _wrong_fields(data) if isinstance(data, dict) else ["everything"]
+    if wrong:
+        raise UserError(
+            f"{path.name} is no machine record: missing or of the wrong kind: {', '.join(wrong)}. "
+            "Measure it again, see benchmarks/README.md."
+        )
+    sweeps = data["matmul_seconds"].items()
+    times = {dtype: {int(n): tuple(t) for n, t in sweep.items()} for dtype, sweep in sweeps}
+    return MachineRecord(**{**data, "matmul_seconds": times})
+
+
+def _wrong_fields(data: dict[str, Any]) -> list[str]:
+    kinds = {field.name: KINDS.get(field.type, dict) for field in fields(MachineRecord)}
+    wrong = [name for name, kind in kinds.items() if not isinstance(data.get(name, ...), kind)]
+    wrong += [f"{name} (unknown)" for name in data if name not in kinds]
+    if "machine" not in wrong:
+        wrong += [f"machine.{key}" for key in CARD if key not in data["machine"]]
+    if "matmul_seconds" not in wrong:
+        wrong += [
+            f"matmul_seconds of {dtype}"
+            for dtype, sweep in data["matmul_seconds"].items()
+            if not (sweep and all(n.isdigit() and _is_times(t) for n, t in sweep.items()))
+        ]
+    return wrong
+
+
+def _is_times(value: Any) -> bool:
+    numbers = isinstance(value, list) and all(isinstance(s, float) and s > 0 for s in value)
+    return numbers and len(value) >= 2  # one time has no spread
+
+
+def _sweep(device: torch.device | str, dtype: str, sizes: tuple[int, ...]) -> dict[int, tuple]:
+    number = getattr(torch, dtype)
+    timings = {n: matmul_timing(n, n, n, device, number) for n in sizes}
+    return {n: tuple(_digits(s) for s in timing.seconds) for n, timing in timings.items()}
+
+
+def _digits(value: float) -> float:
+    return float(f"{value:.4g}")  # more would pretend to a precision that no timing has

@@ -3,17 +3,97 @@
 Every measurement warms up, waits for the device before and after, repeats, and says how far the
 repetitions differ.
 
+What a timer needs of a clock: the time, and a wait for the device. One is real, one made up.
+
 Lesson: notebook 02.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median, quantiles
+from typing import Protocol
 
 import torch
 
-from bhushgpt.clocks import Clock, DeviceClock
+from bhushgpt.devices import synchronize
 from bhushgpt.errors import UserError
+
+
+class Clock(Protocol):
+    """What a timer asks of a clock; `DeviceClock` is a real one, `FakeDevice` a made-up one."""
+
+    def now(self) -> float:
+        """Return the time in seconds; only differences mean anything."""
+        ...
+
+    def synchronize(self) -> None:
+        """Wait until the device has finished all that it was given."""
+        ...
+
+
+@dataclass(frozen=True)
+class DeviceClock:
+    """The computer's own stopwatch, and the wait for a real device."""
+
+    device: torch.device
+
+    def now(self) -> float:
+        """Return the seconds of `time.perf_counter`, the finest clock that Python has."""
+        return time.perf_counter()
+
+    def synchronize(self) -> None:
+        """Wait for the device; on the CPU there is nothing to wait for."""
+        synchronize(self.device)
+
+
+class FakeDevice:
+    """A device that queues work as a GPU does, with a clock that only it moves.
+
+    It computes nothing. With it every machine can show what a timer gets wrong on a GPU, and
+    always with the same numbers.
+
+    Args:
+        launch: Seconds that the program is busy handing over one operation.
+        cold: Extra seconds of the very first operation, in which a real device loads its code.
+
+    >>> device = FakeDevice(launch=1.0)
+    >>> device.run(100.0)
+    >>> device.now()  # the program goes on at once
+    1.0
+    >>> device.synchronize()
+    >>> device.now()
+    101.0
+    """
+
+    def __init__(self, *, launch: float = 1e-5, cold: float = 0.0) -> None:
+        self.launch = launch
+        self.cold = cold
+        self.time = 0.0  # where the program is
+        self.free_at = 0.0  # when the device will have emptied its queue
+
+    def now(self) -> float:
+        """Return the program's time in seconds."""
+        return self.time
+
+    def run(self, seconds: float) -> None:
+        """Queue an operation that will keep the device busy for so long."""
+        self.time += self.launch
+        self.free_at = max(self.free_at, self.time) + self.cold + seconds
+        self.cold = 0.0
+
+    def work(self, seconds: float) -> None:
+        """Let the program itself compute for so long, as it does on the CPU."""
+        self.time += seconds
+
+    def record(self) -> float:
+        """Return when the device will reach this point of its queue, as a CUDA event does."""
+        return max(self.free_at, self.time)
+
+    def synchronize(self) -> None:
+        """Let the program wait until the queue is empty."""
+        self.time = max(self.time, self.free_at)
+
 
 NOISY = 0.20  # a spread above this says that something else used the machine
 
@@ -22,8 +102,6 @@ UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 
 def format_seconds(seconds: float) -> str:
     """Return a duration with three digits and the unit that suits it.
-
-    Lesson: notebook 02.
 
     >>> format_seconds(0.00123), format_seconds(90.0), format_seconds(0.0)
     ('1.23 ms', '90 s', '0 ns')
@@ -38,8 +116,6 @@ def format_seconds(seconds: float) -> str:
 @dataclass(frozen=True)
 class Timing:
     """The seconds of each repetition, and what can be said about them.
-
-    Lesson: notebook 02.
 
     >>> timing = Timing((0.010, 0.010, 0.011, 0.010, 0.095))
     >>> timing.median
@@ -102,9 +178,7 @@ def measure(
     Raises:
         UserError: If `repeats`, `warmup` or `calls` is too small.
 
-    Lesson: notebook 02.
-
-    >>> from bhushgpt.clocks import FakeDevice
+    >>> from bhushgpt.timing import FakeDevice
     >>> device = FakeDevice(launch=0.5, cold=60.0)
     >>> measure(lambda: device.run(1.0), clock=device, repeats=3)
     Timing(seconds=(1.5, 1.5, 1.5))
@@ -132,9 +206,7 @@ def alternate(
     Raises:
         UserError: If there is no candidate, or `repeats`, `warmup` or `calls` is too small.
 
-    Lesson: notebook 02.
-
-    >>> from bhushgpt.clocks import FakeDevice
+    >>> from bhushgpt.timing import FakeDevice
     >>> device = FakeDevice(launch=0.0)
     >>> work = {"slow": lambda: device.run(3.0), "fast": lambda: device.run(1.0)}
     >>> times = alternate(work, clock=device, repeats=2)
@@ -160,8 +232,6 @@ def speedup(before: Timing, after: Timing) -> float:
 
     Raises:
         UserError: If the two were not measured equally often.
-
-    Lesson: notebook 02.
     """
     if len(before.seconds) != len(after.seconds):
         raise UserError(

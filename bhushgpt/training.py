@@ -4,45 +4,151 @@ A run is a function of (config, step): the batch, the learning rate and the rand
 step n depend on n alone. So the whole state is the model, the optimizer and the step, and
 whatever happens between two steps (evaluating, sampling, saving, a crash) cannot change the next.
 
+What one training step has to say: a report, or the reason why it could not be made.
+
+Ctrl-C that waits until a change is complete.
+
+Python raises KeyboardInterrupt between any two operations. In the middle of an optimizer's step it
+would leave weights that belong to no step: some moved, some not. The notebook's stop button must
+not do that, so the few lines that change the state are run to their end first.
+
+Random numbers that belong to one training step and to nothing else.
+
+A line that says how training goes: loss, tokens per second, time left.
+
 Letters: B batch, T time, V vocabulary.
 
 Lesson: notebook 05.
 """
 
-from collections.abc import Callable, Iterator
+import math
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from types import FrameType
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
-from bhushgpt.deferral import interrupt_deferred
 from bhushgpt.errors import UserError
-from bhushgpt.losses import next_token_loss
-from bhushgpt.non_finite import explain_non_finite
-from bhushgpt.optimizers import make_optimizer
-from bhushgpt.randomness import step_randomness
-from bhushgpt.schedules import learning_rate
-from bhushgpt.step_reports import NonFinite, Report
-from bhushgpt.training_config import TrainingConfig
+from bhushgpt.language_model import next_token_loss
+from bhushgpt.training_config import TrainingConfig, learning_rate
 
-__all__ = [
-    "LossFunction",
-    "NonFinite",
-    "Report",
-    "StepBatches",
-    "TrainState",
-    "batch_loss",
-    "train",
-]
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What one training step has to say."""
+
+    step: int
+    """Steps done, this one included."""
+    loss: float
+    """Mean nats per token of this step's batch, before the step changed the weights."""
+    learning_rate: float
+    """The rate this step was made with."""
+    grad_norm: float
+    """Length of the gradient before clipping."""
+    tokens: int
+    """Tokens seen in this step."""
+
+    @property
+    def finite(self) -> bool:
+        """Whether loss and gradient are numbers that a step can be made with."""
+        return math.isfinite(self.loss) and math.isfinite(self.grad_norm)
+
+
+class NonFinite(UserError):
+    """A loss or a gradient that is no number: the run stopped with the weights as they were.
+
+    Attributes:
+        step: Of the batch, `batches[step]`, so that it can be left out (`Batches(skip=[step])`).
+    """
+
+    def __init__(self, message: str, step: int = 0) -> None:
+        super().__init__(message)
+        self.step = step
+
+    @classmethod
+    def of(cls, report: Report) -> Self:
+        """Return the error for a step that could not be made."""
+        return cls(
+            f"Training stopped at step {report.step}: the loss is {report.loss} and the gradient's "
+            f"length {report.grad_norm}. The weights are still those from before this step. "
+            f"Lower the learning rate (it was {report.learning_rate:.2g}) or lengthen the warm-up, "
+            "and start again from the last checkpoint; or leave this batch out "
+            f"(Batches(..., skip=[{report.step - 1}])).",
+            report.step - 1,
+        )
+
+
+@contextmanager
+def interrupt_deferred() -> Iterator[None]:
+    """Let Ctrl-C, or the notebook's stop button, wait until the end of the `with`.
+
+    Outside the main thread, where Python never interrupts, it does nothing.
+
+    >>> done = []
+    >>> try:
+    ...     with interrupt_deferred():
+    ...         signal.raise_signal(signal.SIGINT)
+    ...         done.append("the change")
+    ... except KeyboardInterrupt:
+    ...     print(done, "and then the interrupt")
+    ['the change'] and then the interrupt
+    """
+    came: list[FrameType | None] = []
+    try:
+        before = signal.signal(signal.SIGINT, lambda number, frame: came.append(frame))
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        # None: a handler that Python did not set and so cannot put back.
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+        if came and callable(before):
+            before(signal.SIGINT, came[0])
+
+
+@contextmanager
+def step_randomness(seed: int, step: int, device: torch.device) -> Iterator[None]:
+    """Make torch's random numbers inside the `with` depend on (seed, step) alone.
+
+    Outside it the global random state is what it was, so a learner's own `torch.rand` neither
+    changes training nor is changed by it.
+
+    >>> before = torch.get_rng_state()
+    >>> with step_randomness(seed=1, step=5, device=torch.device("cpu")):
+    ...     first = torch.rand(3)
+    >>> with step_randomness(seed=1, step=5, device=torch.device("cpu")):
+    ...     print(bool((torch.rand(3) == first).all()))
+    True
+    >>> bool((torch.get_rng_state() == before).all())
+    True
+    """
+    number = (seed * 1_000_003 + step) % 2**63
+    mps_state = torch.mps.get_rng_state() if device.type == "mps" else None
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        # Not torch.manual_seed: it reaches every device, also those that are not put back.
+        torch.default_generator.manual_seed(number)
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(number)
+        if device.type == "mps":
+            torch.mps.manual_seed(number)
+        try:
+            yield
+        finally:
+            if mps_state is not None:
+                torch.mps.set_rng_state(mps_state)
 
 
 @dataclass
 class TrainState:
-    """All that changes while a model trains, and so all that a checkpoint must hold.
-
-    Lesson: notebook 05.
-    """
+    """All that changes while a model trains, and so all that a checkpoint must hold."""
 
     model: nn.Module
     """The weights."""
@@ -53,29 +159,24 @@ class TrainState:
 
     @classmethod
     def fresh(cls, model: nn.Module, config: TrainingConfig) -> "TrainState":
-        """Return the state before the first step, with the course's AdamW."""
-        return cls(model, make_optimizer(model, config))
+        """Return the state before the first step, with the optimizer of its settings."""
+        return cls(model, config.optimizer(model))
 
 
 class StepBatches(Protocol):
     """Anything that gives `(inputs, targets)` for a step number."""
 
-    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, step: int, /) -> tuple[Tensor, Tensor]:
         """Return inputs and targets of a step, (B, T) each."""
         ...
 
 
-# Mean loss of (model, inputs, targets). An object that is called like this may also have two
-# methods: `retry()` is asked when a number is not finite and says whether to compute the step once
-# more; `explain(model, inputs, targets, step=...)` finds the cause (notebook 14 uses both).
+# Mean loss of (model, inputs, targets).
 LossFunction = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
 def batch_loss(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean next-token loss (nats) of a model on inputs and targets, (B, T) each.
-
-    Lesson: notebook 05.
-    """
+    """Return the mean next-token loss (nats) of a model on inputs and targets, (B, T) each."""
     return next_token_loss(model(inputs), targets)
 
 
@@ -98,10 +199,9 @@ def train(
 
     Raises:
         NonFinite: If the loss or the gradient is not a finite number: the weights are still those
-            from before the step, and the message names the first layer that went wrong.
+            from before the step, the gradients are gone, and calling `train` again tries it again.
+            `explain_non_finite` (notebook 13) finds the first layer that went wrong.
         UserError: If a batch cannot be cut into `accumulation_steps` equal parts.
-
-    Lesson: notebook 05.
 
     >>> import numpy as np
     >>> from bhushgpt.batches import Batches
@@ -134,10 +234,9 @@ def _train_step(
         )
     state.model.train()
     report = _gradient(state, inputs, targets, config, loss_function, rate)
-    while not report.finite and getattr(loss_function, "retry", bool)():
-        report = _gradient(state, inputs, targets, config, loss_function, rate)
     if not report.finite:
-        raise _stopped(state, inputs, targets, config, loss_function, report)
+        state.optimizer.zero_grad(set_to_none=True)
+        raise NonFinite.of(report)
     with interrupt_deferred():  # half a step would leave weights that belong to no step
         state.optimizer.step()
         state.step += 1
@@ -174,26 +273,32 @@ def _gradient(
     )
 
 
-def _stopped(
-    state: TrainState,
-    inputs: Tensor,
-    targets: Tensor,
-    config: TrainingConfig,
-    loss_function: LossFunction,
-    report: Report,
-) -> NonFinite:
-    """Return the error that says what happened, where it began, and what to do."""
-    with step_randomness(config.seed, state.step, inputs.device):
-        if hasattr(loss_function, "explain"):
-            cause = loss_function.explain(state.model, inputs, targets, step=state.step)
-        else:
-            cause = explain_non_finite(state.model, inputs, targets, loss_function, step=state.step)
-    state.optimizer.zero_grad(set_to_none=True)
-    return NonFinite(
-        f"Training stopped at step {report.step}: the loss is {report.loss} and the gradient's "
-        f"length {report.grad_norm}. {cause} The weights are still those from before this step. "
-        f"Lower the learning rate (it was {report.learning_rate:.2g}) or lengthen the warm-up, and "
-        "start again from the last checkpoint; or leave this batch out "
-        f"(SkippedBatches(batches, steps=[{state.step}])).",
-        state.step,
-    )
+# The plain-text bar, in notebooks too: it needs no widget and stays readable in a stored notebook.
+
+
+def progress(reports: Iterable[Report], steps: int, *, start: int = 0) -> Iterator[Report]:
+    """Pass reports through and show them as one progress bar on the error stream.
+
+    Args:
+        reports: What `train` yields.
+        steps: The step that the run ends at (`config.steps`).
+        start: The step it starts from (`state.step` before training), for a resumed run.
+
+    Yields:
+        The same reports. Leaving the loop early closes the bar.
+
+    >>> report = Report(step=1, loss=2.5, learning_rate=0.1, grad_norm=1.0, tokens=64)
+    >>> [passed is report for passed in progress([report], steps=1)]
+    [True]
+    """
+    form = "{percentage:3.0f}%|{bar:20}| step {n_fmt}/{total_fmt}{postfix}, {remaining} left"
+    average: float | None = None
+    with tqdm(total=steps, initial=start, bar_format=form, mininterval=0.5) as bar:
+        for report in reports:
+            # One batch is noisy: show an average over about the last 20.
+            average = report.loss if average is None else 0.95 * average + 0.05 * report.loss
+            rate = bar.format_dict["rate"]
+            speed = f", {rate * report.tokens:,.0f} tokens/s" if rate else ""
+            bar.set_postfix_str(f"loss {average:.3f}{speed}", refresh=False)
+            bar.update(report.step - bar.n)
+            yield report

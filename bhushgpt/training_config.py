@@ -1,14 +1,26 @@
-"""The settings of a training run.
+"""The settings of a training run, and its learning rate as a function of the step.
+
+A scheduler object that is "stepped" is one more thing to save and to get wrong; a function of the
+step cannot be out of date.
 
 Letters: B batch.
 
-Lesson: notebook 05.
+Lesson: notebook 05. Warm-up and decay in depth: notebook 15.
 """
 
+import math
 from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
 
 from bhushgpt.errors import UserError
-from bhushgpt.schedules import SCHEDULES, Schedule
+from bhushgpt.optimizers import make_optimizer
+
+Schedule = Literal["constant", "linear", "cosine", "wsd"]
+
+SCHEDULES: tuple[Schedule, ...] = ("constant", "linear", "cosine", "wsd")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,8 +29,6 @@ class TrainingConfig:
 
     Raises:
         UserError: If settings cannot be used; one message names all of them.
-
-    Lesson: notebook 05.
 
     >>> TrainingConfig(steps=0, schedule="up")
     Traceback (most recent call last):
@@ -86,3 +96,44 @@ least 1; schedule is 'up', there are constant, linear, cosine, wsd.
             )
         if wrong:
             raise UserError("These training settings cannot be used: " + "; ".join(wrong) + ".")
+
+    def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        """Return what turns this model's gradients into steps: AdamW here."""
+        return make_optimizer(
+            model,
+            learning_rate=self.learning_rate,
+            betas=self.betas,
+            weight_decay=self.weight_decay,
+        )
+
+
+def learning_rate(step: int, config: TrainingConfig) -> float:
+    """Return the learning rate that step `step` (0 is the first) is made with.
+
+    The first `warmup_steps` rise in a straight line: AdamW's averages are still poor guesses
+    then, and a full-sized step in a poor direction can spoil the run. After that the rate stays
+    (`constant`), falls to `min_learning_rate` (`linear`, `cosine`), or stays until the last
+    `decay_steps` and falls in a straight line there (`wsd`, for warm-up, stable, decay). A `wsd`
+    run can be made longer later: until the decay begins it does not know how long it will be.
+
+    Args:
+        step: How many steps are done before this one.
+        config: steps, learning_rate, min_learning_rate, warmup_steps, decay_steps and schedule.
+
+    Source of `wsd`: Hu et al., "MiniCPM", arXiv 2404.06395.
+
+    >>> config = TrainingConfig(steps=10, learning_rate=1.0, warmup_steps=2, schedule="linear")
+    >>> [round(learning_rate(step, config), 3) for step in (0, 1, 2, 6, 9)]
+    [0.5, 1.0, 1.0, 0.5, 0.125]
+    """
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    if config.schedule == "constant":
+        return config.learning_rate
+    begin = config.warmup_steps
+    if config.schedule == "wsd":
+        begin = max(begin, config.steps - (config.decay_steps or math.ceil(config.steps / 10)))
+    # Capped, so that a run that is asked for more steps than planned stays at the minimum.
+    done = min(1.0, max(0, step - begin) / max(1, config.steps - begin))
+    shape = (1 + math.cos(math.pi * done)) / 2 if config.schedule == "cosine" else 1 - done
+    return config.min_learning_rate + shape * (config.learning_rate - config.min_learning_rate)

@@ -2,10 +2,14 @@
 
 Letters: B batch, T time, C channels.
 
-Lesson: notebook 07.
+Lesson: notebook 08.
 """
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
+
+from bhushgpt.attention import Past
 
 
 class MLP(nn.Module):
@@ -17,7 +21,7 @@ class MLP(nn.Module):
         n_embd: C.
         dropout: Share of output channels zeroed while training.
 
-    Lesson: notebook 07. Source: layout of GPT-2, with its tanh form of GELU.
+    Source: layout of GPT-2, with its tanh form of GELU.
 
     >>> import torch
     >>> MLP(12)(torch.randn(2, 5, 12)).shape
@@ -47,8 +51,9 @@ class Block(nn.Module):
         n_embd: C, the width of the stream.
         attention: Mixes tokens, (B, T, C) to (B, T, C), such as `CausalSelfAttention`.
         mlp: Works on each token, (B, T, C) to (B, T, C), such as `MLP`.
+        norm: Makes a norm for C channels.
 
-    Lesson: notebook 07. Source: Radford et al., "Language models are unsupervised multitask
+    Source: Radford et al., "Language models are unsupervised multitask
     learners", 2019.
 
     >>> import torch
@@ -58,15 +63,23 @@ class Block(nn.Module):
     torch.Size([2, 5, 12])
     """
 
-    def __init__(self, n_embd: int, attention: nn.Module, mlp: nn.Module) -> None:
+    def __init__(
+        self,
+        n_embd: int,
+        attention: nn.Module,
+        mlp: nn.Module,
+        *,
+        norm: Callable[[int], nn.Module] = nn.LayerNorm,
+    ) -> None:
         super().__init__()
-        self.norm_1 = nn.LayerNorm(n_embd)
+        self.norm_1 = norm(n_embd)
         self.attention = attention
-        self.norm_2 = nn.LayerNorm(n_embd)
+        self.norm_2 = norm(n_embd)
         self.mlp = mlp
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return (B, T, C) for x (B, T, C)."""
-        x = x + self.attention(self.norm_1(x))  # (B, T, C)
+    def forward(self, x: Tensor, past: Past | None = None) -> Tensor:
+        """Return (B, T, C) for x (B, T, C); the attention is handed `past`, if there is one."""
+        given = () if past is None else (past,)  # any part of this shape will do without one
+        x = x + self.attention(self.norm_1(x), *given)  # (B, T, C)
         x = x + self.mlp(self.norm_2(x))  # (B, T, C)
         return x

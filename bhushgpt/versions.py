@@ -17,8 +17,6 @@ OLDEST_TORCH = (2, 10)
 def python_trouble(version: tuple = sys.version_info) -> str | None:
     """Return why this Python cannot be used, or None.
 
-    Lesson: notebook 00.
-
     >>> python_trouble((3, 9, 6))
     'BhushGPT needs Python 3.11 or newer, and this is Python 3.9: install one from \
 https://www.python.org/downloads/, then set the course up again with it.'
@@ -36,8 +34,6 @@ https://www.python.org/downloads/, then set the course up again with it.'
 
 def torch_trouble(version: str) -> str | None:
     """Return why this PyTorch cannot be used, or None.
-
-    Lesson: notebook 00.
 
     >>> torch_trouble("2.9.1+cpu")
     'BhushGPT needs PyTorch 2.10 or newer, and this is 2.9.1+cpu: type pip install "torch>=2.10".'

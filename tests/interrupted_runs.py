@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from bhushgpt.checkpoints import MODEL, OPTIMIZER, latest_checkpoint
-from bhushgpt.cli import main
-from bhushgpt.runs import HISTORY, RunFolder
+from bhushgpt.commands.line import main
+from bhushgpt.runs.folder import HISTORY, RunFolder
+from bhushgpt.storage.checkpoints import MODEL, OPTIMIZER
+from bhushgpt.storage.run_folder import latest_checkpoint
 
 STEPS = 30
 CLOCK = {"seconds", "tokens_per_second", "mfu"}

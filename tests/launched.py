@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from bhushgpt.acceleration import Acceleration
 from bhushgpt.batches import Batches
-from bhushgpt.distributed import World, join_world
-from bhushgpt.distributed_checkpoints import load_distributed, save_distributed
 from bhushgpt.errors import UserError
 from bhushgpt.gpt import GPTConfig
-from bhushgpt.parallel import wrap
-from bhushgpt.run_config import RunConfig, build_model
+from bhushgpt.presets import RunConfig, build_model
+from bhushgpt.runs.session import first_cause
+from bhushgpt.speed.acceleration import Acceleration
+from bhushgpt.speed.distributed import World, join_world, wrap
+from bhushgpt.storage.distributed import load_distributed, save_distributed
 from bhushgpt.tokenizers import CharTokenizer
 from bhushgpt.training import NonFinite, TrainState, train
 from bhushgpt.training_config import TrainingConfig
@@ -133,11 +133,13 @@ def _spoilt(world: World, strategy: str) -> str:
         )
     loss = wrap(model, Acceleration(), world, strategy)
     state = TrainState.fresh(model, config.training)
+    mine = world.batches(batches(config))
     try:
-        next(train(state, world.batches(batches(config)), config.training, loss))
+        next(train(state, mine, config.training, loss))
     except NonFinite as error:
+        cause = first_cause(state, mine, config.training, loss, world)
         whole = all(_local(weight).isfinite().all() for weight in model.parameters())
-        return f"{error} (step {state.step}, whole {whole})"
+        return f"{error} {cause} (step {state.step}, whole {whole})"
     return "nothing was noticed"
 
 

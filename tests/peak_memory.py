@@ -12,8 +12,8 @@ import time
 
 import torch
 
-from bhushgpt.acceleration import Acceleration, accelerate
 from bhushgpt.gpt import GPT, GPTConfig
+from bhushgpt.speed.acceleration import Acceleration, accelerate
 from bhushgpt.training import TrainState, train
 from bhushgpt.training_config import TrainingConfig
 

@@ -6,17 +6,16 @@ from all three global generators: a text from the model, and one number each fro
 
 import dataclasses
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from bhushgpt.batches import Batches
-from bhushgpt.eval_mode import eval_mode
 from bhushgpt.evaluation import evaluate
 from bhushgpt.gpt import GPTConfig
-from bhushgpt.language_model import LanguageModel
+from bhushgpt.language_model import LanguageModel, eval_mode
 from bhushgpt.presets import RunConfig, build_model
 from bhushgpt.tokenizers import CharTokenizer
 from bhushgpt.training import TrainState, train
@@ -65,10 +64,10 @@ def fresh_state(config: RunConfig) -> TrainState:
     return TrainState.fresh(build_model(config), config.training)
 
 
-def batches_of(config: RunConfig) -> Batches:
+def batches_of(config: RunConfig, skip: Iterable[int] = ()) -> Batches:
     """Return the batches of a small run."""
-    training = config.training
-    return Batches(TOKENS, training.batch_size, config.model.context_length, seed=training.seed)
+    training, length = config.training, config.model.context_length
+    return Batches(TOKENS, training.batch_size, length, seed=training.seed, skip=skip)
 
 
 def moments(state: TrainState, config: RunConfig, *, glance_every: int = 7) -> Iterator[Moment]:

@@ -1,17 +1,13 @@
 """Blocks that are computed again give the same numbers and keep less."""
 
-import copy
-
 import pytest
 import torch
 from torch import nn
 
-from bhushgpt.activation_checkpoints import recomputed_blocks
 from bhushgpt.bigram import Bigram, BigramConfig
-from bhushgpt.cheap_dropout import use_cheap_dropout
 from bhushgpt.errors import UserError
 from bhushgpt.gpt import GPT, GPTConfig
-from bhushgpt.training import batch_loss
+from bhushgpt.speed.acceleration import AcceleratedLoss, Acceleration
 
 IDS = torch.randint(9, (3, 8), generator=torch.Generator().manual_seed(0))
 
@@ -23,13 +19,13 @@ def small_gpt(dropout: float = 0.0) -> GPT:
     )
 
 
-def gradients(model: nn.Module, *, again: bool) -> list[torch.Tensor]:
+def loss_function(*, again: bool, cheap: bool = False) -> AcceleratedLoss:
+    return AcceleratedLoss(Acceleration(activation_checkpointing=again, cheap_dropout=cheap))
+
+
+def gradients(model: nn.Module, *, again: bool, cheap: bool = False) -> list[torch.Tensor]:
     torch.manual_seed(5)
-    if again:
-        with recomputed_blocks(model):
-            loss = batch_loss(model, IDS, IDS)
-    else:
-        loss = batch_loss(model, IDS, IDS)
+    loss = loss_function(again=again, cheap=cheap)(model, IDS, IDS)
     loss.backward()
     found = [weight.grad for weight in model.parameters() if weight.grad is not None]
     model.zero_grad()
@@ -40,9 +36,8 @@ def gradients(model: nn.Module, *, again: bool) -> list[torch.Tensor]:
 @pytest.mark.parametrize("cheap", [False, True])
 def test_recomputed_equals_kept_with_the_same_dropout(dropout, cheap):
     model = small_gpt(dropout)
-    if cheap:
-        use_cheap_dropout(model)
-    kept, again = gradients(model, again=False), gradients(model, again=True)
+    kept = gradients(model, again=False, cheap=cheap)
+    again = gradients(model, again=True, cheap=cheap)
     for one, other in zip(kept, again, strict=True):
         assert torch.equal(one, other)
 
@@ -66,24 +61,12 @@ def test_less_is_kept_for_backward():
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            if again:
-                with recomputed_blocks(model):
-                    batch_loss(model, IDS, IDS)
-            else:
-                batch_loss(model, IDS, IDS)
+            loss_function(again=again)(model, IDS, IDS)
         return sum(sizes)
 
     assert kept(True) < kept(False) / 4
 
 
-def test_the_model_is_left_as_it_was_even_after_an_error():
-    model = small_gpt()
-    with pytest.raises(RuntimeError, match="stop"), recomputed_blocks(model):
-        raise RuntimeError("stop")
-    assert all("forward" not in vars(block) for block in model.blocks)
-    copy.deepcopy(model)(IDS)
-
-
 def test_a_model_without_blocks_is_refused():
     with pytest.raises(UserError, match="Only a model of blocks"):
-        recomputed_blocks(Bigram(BigramConfig(vocab_size=3))).__enter__()
+        loss_function(again=True)(Bigram(BigramConfig(vocab_size=9)), IDS, IDS)

@@ -9,9 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bhushgpt.archives import TarReader, plain_files
-from bhushgpt.tar_headers import is_safe_name
-from bhushgpt.unpacking import Damaged, Limits
+from bhushgpt.data.archives import Damaged, TarReader, UnpackingLimits, is_safe_name, plain_files
 from tests.pages import tar
 
 FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
@@ -149,7 +147,7 @@ def test_a_lie_about_the_size_is_refused():
 
 def test_numbers_of_members_and_lengths_of_names_are_limited():
     with pytest.raises(Damaged, match="it has more than 3 members"):
-        members(tar([(f"{n}.txt", b"") for n in range(4)]), Limits(members=3))
+        members(tar([(f"{n}.txt", b"") for n in range(4)]), UnpackingLimits(members=3))
     with pytest.raises(Damaged, match="it has a name of 70,0"):
         members(archive(["n" * 70_000]))
 

@@ -189,9 +189,8 @@ class Memory:
 def assert_pieces_equal_the_whole(module: CausalSelfAttention, sizes: list[int]) -> None:
     x = stream()
     whole = module(x)
-    module.past = Memory()
-    pieces = [module(piece) for piece in x.split(sizes, dim=1)]
-    module.past = None
+    past = Memory()
+    pieces = [module(piece, past) for piece in x.split(sizes, dim=1)]
     torch.testing.assert_close(torch.cat(pieces, dim=1), whole, atol=1e-5, rtol=1e-5)
 
 
@@ -371,7 +370,7 @@ def test_a_mask_lined_up_with_the_first_key_is_caught() -> None:
     """What torch's is_causal does when there are fewer queries than keys."""
 
     class WrongCorner(CausalSelfAttention):
-        def _fused(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        def fused(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             return F.scaled_dot_product_attention(q, k, v, is_causal=True)
 
     with pytest.raises(AssertionError):

@@ -13,23 +13,30 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from bhushgpt import bench_bpe, bench_commands, bench_peers, bench_serving
-from bhushgpt.bench_bpe import NAIVE, BPEMeasured, encoding_rows, measure_bpe, training_rows
-from bhushgpt.bench_commands import Bench
-from bhushgpt.bench_jobs import MODELS, TRAINING_SHAPES, Job, bytes_per_token, training_flops
-from bhushgpt.bench_limits import measure_limits
-from bhushgpt.bench_peers import HUGGING_FACE, PEERS, TORCH, peer_work
-from bhushgpt.bench_plan import OURS, plan
-from bhushgpt.bench_plot import bench_figure
-from bhushgpt.bench_record import BenchRecord, load_bench_record, load_bench_records, share, speed
-from bhushgpt.bench_report import ratio_lines, report
-from bhushgpt.bench_work import batches_for, our_work
-from bhushgpt.bench_workers import Measured, Worker, measure_together
-from bhushgpt.cli import main
+from bhushgpt.bench import tokenizers, work, workers
+from bhushgpt.bench.jobs import MODELS, TRAINING_SHAPES, Job, bytes_per_token, training_flops
+from bhushgpt.bench.plan import OURS, plan_bench
+from bhushgpt.bench.record import (
+    BenchRecord,
+    bench_figure,
+    load_bench_record,
+    load_bench_records,
+    measure_limits,
+    ratio_lines,
+    report,
+    share,
+    speed,
+)
+from bhushgpt.bench.tokenizers import NAIVE, BPEMeasured, encoding_rows, measure_bpe, training_rows
+from bhushgpt.bench.work import HUGGING_FACE, PEERS, TORCH, batches_for, our_work, peer_work
+from bhushgpt.bench.workers import Measured, Worker, measure_together
+from bhushgpt.commands import bench
+from bhushgpt.commands.bench import Bench
+from bhushgpt.commands.line import main
+from bhushgpt.environment import project_root
 from bhushgpt.errors import UserError
-from bhushgpt.folders import project_root
 from bhushgpt.gpt import GPT
-from bhushgpt.int8_weights import Int8Linear, weight_bytes, with_int8_weights
+from bhushgpt.speed.small_weights import Int8Linear, weight_bytes, with_int8_weights
 from bhushgpt.training import batch_loss
 
 SMALL = Job(kind="training", who=OURS, model="B", rows=2, tokens=16)
@@ -133,7 +140,7 @@ def test_hugging_face_draws_as_many_tokens():
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 @pytest.mark.parametrize("quick", [True, False])
 def test_all_candidates_of_a_group_have_the_same_batch(device, quick):
-    for group in plan(device, quick=quick, peers=True):
+    for group in plan_bench(device, quick=quick, peers=True):
         if group.title == "reading a prompt":
             continue
         assert len({(j.kind, j.model, j.rows, j.tokens, j.device) for j in group.jobs}) == 1
@@ -141,7 +148,7 @@ def test_all_candidates_of_a_group_have_the_same_batch(device, quick):
 
 
 def test_a_step_of_c_on_a_card_is_half_a_million_tokens():
-    (group,) = (g for g in plan("cuda", peers=True) if g.title == "training C")
+    (group,) = (g for g in plan_bench("cuda", peers=True) if g.title == "training C")
     assert {job.tokens_per_call for job in group.jobs} == {2**19}
     assert {job.rows // job.accumulation_steps for job in group.jobs} == {8}
 
@@ -158,11 +165,13 @@ def test_a_step_in_parts_equals_the_whole_step(who):
 
 
 def test_without_peers_there_are_none():
-    assert {job.who for group in plan("cpu") for job in group.jobs} == {OURS}
+    assert {job.who for group in plan_bench("cpu") for job in group.jobs} == {OURS}
 
 
 def test_every_peer_meets_us_as_shipped_and_at_equal_settings():
-    groups = [group for group in plan("cpu", peers=True) if group.title.startswith("training A")]
+    groups = [
+        group for group in plan_bench("cpu", peers=True) if group.title.startswith("training A")
+    ]
     for who in PEERS:
         (group,) = (g for g in groups if any(job.who == who for job in g.jobs))
         theirs = [job for job in group.jobs if job.who == who]
@@ -173,7 +182,7 @@ def test_every_peer_meets_us_as_shipped_and_at_equal_settings():
 
 def test_no_group_is_larger_than_the_memory_of_a_usual_machine():
     """Up to 4 GiB were measured for one process with a training step of A, or with C."""
-    for group in plan("cpu", peers=True):
+    for group in plan_bench("cpu", peers=True):
         large = [job for job in group.jobs if job.kind == "training" and job.model in "AC"]
         assert len(large) <= 7
 
@@ -218,11 +227,11 @@ def test_a_job_too_large_for_the_memory_is_a_sentence():
 
 def test_a_number_that_the_device_cannot_compute_with_is_a_sentence(monkeypatch):
     monkeypatch.setattr(
-        bench_serving, "describe_device", lambda device: SimpleNamespace(dtypes=("float32",))
+        workers, "describe_device", lambda device: SimpleNamespace(dtypes=("float32",))
     )
-    bench_serving._check_number(SMALL)
+    workers._check_number(SMALL)
     with pytest.raises(UserError, match="cannot compute with bfloat16; it can with float32"):
-        bench_serving._check_number(dataclasses.replace(SMALL, precision="bfloat16"))
+        workers._check_number(dataclasses.replace(SMALL, precision="bfloat16"))
 
 
 def test_a_worker_that_is_gone_is_a_sentence():
@@ -243,7 +252,7 @@ def test_a_worker_that_is_gone_is_a_sentence():
     ],
 )
 def test_what_goes_wrong_in_a_worker_is_a_sentence(error, part):
-    sentence = bench_serving._sentence(error)
+    sentence = workers._sentence(error)
     assert re.search(part, sentence) and "\n" not in sentence
 
 
@@ -255,7 +264,7 @@ def test_what_goes_wrong_in_a_worker_is_a_sentence(error, part):
     ],
 )
 def test_a_peer_that_is_not_installed_is_named(monkeypatch, who, part):
-    monkeypatch.setattr(bench_peers.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(work.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=part):
         peer_work(dataclasses.replace(SMALL, who=who))
 
@@ -270,7 +279,7 @@ def test_a_device_that_is_not_there_is_a_sentence(capsys):
 def test_a_file_that_cannot_be_written_is_told_before_anything_is_measured(
     tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(bench_commands, "measure_limits", lambda *a, **k: pytest.fail("measured"))
+    monkeypatch.setattr(bench, "measure_limits", lambda *a, **k: pytest.fail("measured"))
     assert main(["bench", "--device", "cpu", "--json", str(tmp_path)]) == 1
     assert "cannot be used" in capsys.readouterr().err
 
@@ -282,8 +291,10 @@ CATS = "the cat sat on the mat and the dog sat on the log\n" * 20
 
 def test_byte_pairs_are_measured_with_their_merges_and_bytes(monkeypatch):
     nowhere = UserError("nowhere")
-    monkeypatch.setattr(bench_bpe.BPETokenizer, "from_gpt2", lambda: (_ for _ in ()).throw(nowhere))
-    monkeypatch.setattr(bench_bpe, "TOKENS", 270)
+    monkeypatch.setattr(
+        tokenizers.BPETokenizer, "from_gpt2", lambda: (_ for _ in ()).throw(nowhere)
+    )
+    monkeypatch.setattr(tokenizers, "TOKENS", 270)
     rows = training_rows(CATS, 270, 5) + encoding_rows(CATS)
     assert [row.merges for row in rows] == [14, 14, 14, 5, 14, 14, 14, 14]
     assert all(row.text_bytes == len(CATS) and row.seconds and not row.trouble for row in rows)
@@ -292,22 +303,16 @@ def test_byte_pairs_are_measured_with_their_merges_and_bytes(monkeypatch):
 
 
 def test_a_naive_trainer_that_learns_something_else_has_no_time(monkeypatch):
-    monkeypatch.setattr(bench_bpe, "learn_merges_naively", lambda texts, merges: [(0, 1)] * merges)
+    monkeypatch.setattr(tokenizers, "learn_merges_naively", lambda texts, merges: [(0, 1)] * merges)
     naive = training_rows(CATS, 270, 5)[-1]
-    assert (naive.who, naive.seconds, naive.trouble) == (NAIVE, [], bench_bpe.OTHER_MERGES)
+    assert (naive.who, naive.seconds, naive.trouble) == (NAIVE, [], tokenizers.OTHER_MERGES)
 
 
 def test_what_byte_pairs_lack_is_a_sentence_in_the_table(monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setattr("importlib.util.find_spec", lambda name: None)
-        rows = training_rows(CATS, 270, 1)
-    assert [bool(row.seconds) for row in rows] == [True, False, False, True]
-    assert "tokenizers is not installed: pip install" in report(made_up(bpe=rows))
-
     def no_book(name):
         raise UserError("The book cannot be had.")
 
-    monkeypatch.setattr(bench_bpe, "load_text", no_book)
+    monkeypatch.setattr(tokenizers, "load_text", no_book)
     assert report(made_up(bpe=measure_bpe())).count("The book cannot be had.") == 2
 
 
@@ -411,10 +416,10 @@ def test_limits_hold_the_products_of_every_model():
 
 
 def test_the_command_writes_record_and_picture(tmp_path, monkeypatch, capsys):
-    group = dataclasses.replace(plan("cpu", quick=True)[0], jobs=(SMALL,), rounds=2)
-    monkeypatch.setattr(bench_commands, "plan", lambda *args, **how: [group])
-    monkeypatch.setattr(bench_commands, "measure_limits", lambda *a, **k: made_up().limits)
-    monkeypatch.setattr(bench_commands.roofline, "bandwidth_limit", lambda device: 1e10)
+    group = dataclasses.replace(plan_bench("cpu", quick=True)[0], jobs=(SMALL,), rounds=2)
+    monkeypatch.setattr(bench, "plan_bench", lambda *args, **how: [group])
+    monkeypatch.setattr(bench, "measure_limits", lambda *a, **k: made_up().limits)
+    monkeypatch.setattr(bench.roofline, "bandwidth_limit", lambda device: 1e10)
     file = tmp_path / "bench_here_cpu.json"
     assert Bench(json=file, device="cpu", label="here").run() == 0
     out = capsys.readouterr().out

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bhushgpt.bigram import Bigram, BigramConfig, CountedBigram
 from bhushgpt.errors import UserError
 from bhushgpt.evaluation import evaluate
-from bhushgpt.losses import next_token_loss
+from bhushgpt.language_model import next_token_loss
 
 V = 5
 TEXTS = st.lists(st.integers(0, V - 1), min_size=2, max_size=60)

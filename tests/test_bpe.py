@@ -13,15 +13,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bhushgpt import bpe_encoding
-from bhushgpt.bpe import BPETokenizer
-from bhushgpt.bpe_naive import encode_naively
-from bhushgpt.bpe_pieces import pieces
-from bhushgpt.bpe_vocabulary import END_OF_TEXT
-from bhushgpt.checkpoints import save_checkpoint
+from bhushgpt import bpe
+from bhushgpt.bpe import END_OF_TEXT, BPETokenizer
+from bhushgpt.bpe_by_hand import encode_naively, pieces
 from bhushgpt.corpus import load_text
 from bhushgpt.errors import UserError
 from bhushgpt.presets import build_model, preset
+from bhushgpt.storage.checkpoints import save_checkpoint
 from bhushgpt.tokenizers import load_tokenizer, tokenizer_from_dict
 from bhushgpt.training import TrainState
 
@@ -62,14 +60,14 @@ def test_ids_of_a_text_in_parts_are_those_of_the_whole(text: str, cuts: list[int
 
 def test_what_a_stream_keeps_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     longest = 0
-    real = bpe_encoding.FastEncoder.ids
+    real = bpe.FastEncoder.ids
 
     def watched(self, text):
         nonlocal longest
         longest = max(longest, len(text))
         return real(self, text)
 
-    monkeypatch.setattr(bpe_encoding.FastEncoder, "ids", watched)
+    monkeypatch.setattr(bpe.FastEncoder, "ids", watched)
     read = 0
 
     def endless():
@@ -140,10 +138,10 @@ def test_half_a_surrogate_pair_is_dropped_or_replaced_when_asked() -> None:
 
 def test_gaps_of_a_million_characters_are_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
     # tiktoken alone ends the program at such a text; here on a smaller scale, against the pieces.
-    monkeypatch.setattr(bpe_encoding, "LONGEST_GAP", 5)
-    monkeypatch.setattr(bpe_encoding, "_LONG", re.compile(r"\s{5}"))
+    monkeypatch.setattr(bpe, "LONGEST_GAP", 5)
+    monkeypatch.setattr(bpe, "_LONG", re.compile(r"\s{5}"))
     for text in ("a" + " " * 9 + "b" + "\n" * 7 + "c", " \n" * 6 + "x", "x" + " " * 20, " " * 5):
-        parts = list(bpe_encoding._parts(text))
+        parts = list(bpe._parts(text))
         assert "".join(parts) == text
         assert [piece for part in parts for piece in pieces(part)] == pieces(text)
         assert BOOK.decode(BOOK.encode_to_numpy(text)) == text
@@ -255,7 +253,7 @@ def test_a_checkpoint_with_this_tokenizer_is_loaded_without_importing_bpe(tmp_pa
     state = TrainState.fresh(build_model(config), config.training)
     saved = save_checkpoint(tmp_path, state, config, BOOK)
     program = (
-        "import sys; from pathlib import Path; from bhushgpt.checkpoints import load_checkpoint; "
+        "import sys; from pathlib import Path; from bhushgpt.storage import load_checkpoint; "
         "assert 'bhushgpt.bpe' not in sys.modules; "
         f"print(load_checkpoint(Path({str(saved)!r})).tokenizer.digest)"
     )

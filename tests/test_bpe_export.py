@@ -11,13 +11,14 @@ from transformers import PreTrainedTokenizerFast
 from bhushgpt.bpe import BPETokenizer
 from bhushgpt.corpus import load_text
 from bhushgpt.errors import UserError
+from bhushgpt.interop.tokenizer_json import write_tokenizer
 
 OURS = BPETokenizer.train([load_text().text[:100_000]], 1000, ("<|endoftext|>", "<|user|>"))
 ANY = st.text() | st.text(st.sampled_from("ab1,' \n\tstrevé中🙂"), max_size=60)
 
 
 def exported(tokenizer: BPETokenizer, folder) -> Tokenizer:
-    tokenizer.to_tokenizers_json(folder / "tokenizer.json")
+    write_tokenizer(tokenizer, folder, context_length=64)
     return Tokenizer.from_file(str(folder / "tokenizer.json"))
 
 
@@ -56,20 +57,20 @@ def test_special_tokens_are_special_there_unless_told_otherwise(theirs: Tokenize
 
 
 def test_transformers_opens_it(tmp_path) -> None:
-    OURS.to_tokenizers_json(tmp_path / "tokenizer.json")
+    write_tokenizer(OURS, tmp_path, context_length=64)
     opened = PreTrainedTokenizerFast(tokenizer_file=str(tmp_path / "tokenizer.json"))
     assert opened.encode("The woman, Watson") == OURS.encode("The woman, Watson")
 
 
 def test_a_special_token_with_the_name_of_an_ordinary_one_is_refused(tmp_path) -> None:
     with pytest.raises(UserError, match=r"special tokens \['a'\] have the names of ordinary"):
-        BPETokenizer([], ("a",)).to_tokenizers_json(tmp_path / "tokenizer.json")
+        write_tokenizer(BPETokenizer([], ("a",)), tmp_path, context_length=64)
     assert not (tmp_path / "tokenizer.json").exists()
 
 
 def test_a_wrong_export_would_be_noticed(tmp_path) -> None:
     """The comparison can fail: with two merges exchanged the library gives other ids."""
-    OURS.to_tokenizers_json(tmp_path / "tokenizer.json")
+    write_tokenizer(OURS, tmp_path, context_length=64)
     described = json.loads((tmp_path / "tokenizer.json").read_text(encoding="utf-8"))
     merges = described["model"]["merges"]
     merges[1], merges[40] = merges[40], merges[1]

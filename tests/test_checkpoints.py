@@ -10,20 +10,23 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from bhushgpt.batches import Batches
-from bhushgpt.checkpoint_parts import TOKENIZER as TOKENIZER_FILE
-from bhushgpt.checkpoints import (
+from bhushgpt.errors import UserError
+from bhushgpt.gpt import GPT
+from bhushgpt.presets import RunConfig, build_model, preset
+from bhushgpt.storage.checkpoints import (
     MODEL,
     OPTIMIZER,
     SETTINGS,
-    checkpoints,
-    latest_checkpoint,
     load_checkpoint,
     save_checkpoint,
 )
-from bhushgpt.errors import UserError
-from bhushgpt.gpt import GPT
-from bhushgpt.manifests import MANIFEST, write_manifest
-from bhushgpt.presets import RunConfig, build_model, preset
+from bhushgpt.storage.checkpoints import TOKENIZER as TOKENIZER_FILE
+from bhushgpt.storage.run_folder import (
+    MANIFEST,
+    latest_checkpoint,
+    list_checkpoints,
+    write_manifest,
+)
 from bhushgpt.tokenizers import CharTokenizer
 from bhushgpt.training import TrainState, train
 
@@ -236,7 +239,7 @@ def test_the_last_two_checkpoints_are_kept(tmp_path):
     config, state, _ = fresh()
     for state.step in (0, 2, 4, 6):
         save_checkpoint(tmp_path, state, config, TOKENIZER)
-    assert [path.name for path in checkpoints(tmp_path)] == ["step_00000004", "step_00000006"]
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["step_00000004", "step_00000006"]
 
 
 def test_what_a_killed_save_left_is_swept_by_the_next(saved):
@@ -253,7 +256,7 @@ def test_a_save_that_fails_leaves_the_one_before_and_nothing_else(error, saved, 
     def fail(folder):
         raise error
 
-    monkeypatch.setattr("bhushgpt.checkpoint_folders.write_manifest", fail)
+    monkeypatch.setattr("bhushgpt.storage.run_folder.write_manifest", fail)
     config, state, _ = fresh()
     with pytest.raises((UserError, KeyboardInterrupt)) as raised:
         save_checkpoint(saved.parent, state, config, TOKENIZER)

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bhushgpt.chunked_loss import chunked_loss
 from bhushgpt.errors import UserError
+from bhushgpt.speed.large_vocabulary import chunked_loss
 
 N, C, V = 13, 6, 17
 

@@ -4,8 +4,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bhushgpt.cleaning import clean_gutenberg, decode_text, has_gutenberg_markers, plain_lines
 from bhushgpt.errors import UserError
+from bhushgpt.sources.cleaning import (
+    clean_gutenberg,
+    decode_text,
+    has_gutenberg_markers,
+    plain_lines,
+)
 
 BOOK = "CHAPTER ONE\n\nDorothy lived in Kansas.\n\n  An indented line.\n"
 STARTS = [

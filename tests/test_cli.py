@@ -2,6 +2,8 @@
 
 import dataclasses
 import errno
+import importlib
+import importlib.metadata
 import json
 import os
 import re
@@ -14,19 +16,20 @@ import sys
 import pytest
 import torch
 
-from bhushgpt import demo
 from bhushgpt.__main__ import start
-from bhushgpt.checkpoints import MODEL, OPTIMIZER, checkpoints, latest_checkpoint, load_checkpoint
-from bhushgpt.cli import main
+from bhushgpt.commands import COMMANDS
+from bhushgpt.commands.line import main
+from bhushgpt.commands.train import DEFAULT_CORPUS, DEFAULT_PRESET
 from bhushgpt.corpus import load_text
-from bhushgpt.demo import make_room
 from bhushgpt.devices import describe_device
 from bhushgpt.presets import PRESETS
-from bhushgpt.registry import corpora
-from bhushgpt.run_settings import config_from_dict
-from bhushgpt.runs import HISTORY, RunFolder
-from bhushgpt.step_reports import NonFinite
-from bhushgpt.training_commands import DEFAULT_CORPUS, DEFAULT_PRESET
+from bhushgpt.runs import report
+from bhushgpt.runs.folder import HISTORY, RunFolder
+from bhushgpt.runs.report import make_room
+from bhushgpt.sources.registry import corpora
+from bhushgpt.storage.checkpoints import MODEL, OPTIMIZER, config_from_dict, load_checkpoint
+from bhushgpt.storage.run_folder import latest_checkpoint, list_checkpoints
+from bhushgpt.training import NonFinite
 
 TEXT = "the cat sat on the mat and the dog sat on the log\n" * 60
 
@@ -301,7 +304,7 @@ def test_control_c_after_training_leaves_a_run_whose_results_can_be_had_later(
     def press(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bhushgpt.texts.count_floors", press)
+    monkeypatch.setattr("bhushgpt.runs.training_text.count_floors", press)
     folder = tmp_path / "run"
     assert train("--corpus", own_text, "--out", folder, steps=3) == 130
     assert f"step_00000003 of {folder} is saved" in capsys.readouterr().err
@@ -315,7 +318,7 @@ def test_control_c_while_the_libraries_load_ends_quietly(monkeypatch, capsys):
     def press(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bhushgpt.cli.main", press)
+    monkeypatch.setattr("bhushgpt.commands.line.main", press)
     assert start() == 130
     assert capsys.readouterr().err == "\nStopped.\n"
 
@@ -324,7 +327,7 @@ def test_an_error_of_our_own_goes_to_a_file_instead_of_the_screen(monkeypatch, c
     def fail(name):
         raise KeyError("planted")
 
-    monkeypatch.setattr("bhushgpt.information_commands.pick_device", fail)
+    monkeypatch.setattr("bhushgpt.commands.model.pick_device", fail)
     assert main(["info"]) == 70
     captured = capsys.readouterr()
     assert "Traceback" not in captured.err
@@ -352,6 +355,37 @@ def test_corpora_gives_source_and_licence_of_each(capsys):
 
 
 @pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("trian", "There is no command 'trian'. Did you mean 'train'?"),
+        ("--trian", "There is no option '--trian'."),
+        ("", "There is no command ''."),
+    ],
+)
+def test_a_command_that_does_not_exist_is_answered_with_those_that_do(typed, said, capsys):
+    assert main([typed]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(said) and "doctor" in err and "python -m bhushgpt --help" in err
+
+
+@pytest.mark.parametrize("typed", [[], ["--help"], ["-h"]])
+def test_help_lists_every_command_with_what_it_is_for(typed, capsys):
+    assert main(typed) == 0
+    out = capsys.readouterr().out
+    for name, (place, says) in COMMANDS.items():
+        assert f"  {name}" in out and says in out
+        module, kind = place.split(":")
+        command = getattr(importlib.import_module(f"bhushgpt.commands.{module}"), kind)
+        assert callable(command.run)
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"bhushgpt {importlib.metadata.version('bhushgpt')}\n"
+
+
+@pytest.mark.parametrize(
     ("flags", "message"),
     [
         (["train", "--steps", "abc"], "'abc' is not a whole number"),
@@ -361,7 +395,6 @@ def test_corpora_gives_source_and_licence_of_each(capsys):
         (["train", "--out", "~no-such-person/x"], "is not known"),
         (["complete", "--run", "x", "--prompt", "a", "--seed", "x"], "'x' is not a whole number"),
         (["complete", "--run", "x", "--prompt", "a", "--top-p", "0,9"], "'0,9' is not a number"),
-        (["trian"], "trian"),
         (["train", "--device", "tpu"], "'cuda', 'mps'"),
         (["complete", "--run", "x"], "--prompt TEXT"),
     ],
@@ -403,7 +436,7 @@ def test_a_folder_with_other_files_is_left_alone(own_text, tmp_path, capsys):
 
 def test_a_damaged_newest_checkpoint_names_the_way_to_the_one_before(run, tmp_path, capsys):
     copy = shutil.copytree(run, tmp_path / "copy", symlinks=True)
-    older, newest = checkpoints(copy)
+    older, newest = list_checkpoints(copy)
     (newest / MODEL).write_bytes(b"")
     assert main(["evaluate", "--run", str(copy)]) == 1
     err = capsys.readouterr().err
@@ -415,7 +448,7 @@ def test_a_damaged_newest_checkpoint_names_the_way_to_the_one_before(run, tmp_pa
 
 
 def test_one_checkpoint_can_be_named_instead_of_the_run(run, capsys):
-    oldest = checkpoints(run)[0]
+    oldest = list_checkpoints(run)[0]
     printed = []
     for folder in (run, oldest):
         assert main(["evaluate", "--run", str(folder), "--json"]) == 0
@@ -522,7 +555,7 @@ def test_a_terminal_without_umlauts_gets_question_marks(tmp_path):
 
 def test_help_and_info_do_not_load_the_plotting_library():
     code = (
-        "import sys; from bhushgpt.cli import main; assert main(['info']) == 0\n"
+        "import sys; from bhushgpt.commands.line import main; assert main(['info']) == 0\n"
         "assert 'matplotlib' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
@@ -537,15 +570,15 @@ def test_wrong_flags_show_how_to_get_help(capsys):
 
 
 def test_the_demo_is_of_gpt_v1_and_the_default_book():
-    assert (demo.PRESET, demo.BOOK) == ("gpt-v1", "sherlock")
-    assert (DEFAULT_PRESET, DEFAULT_CORPUS) == (demo.PRESET, demo.BOOK)
+    assert (report.PRESET, report.BOOK) == ("gpt-v1", "sherlock")
+    assert (DEFAULT_PRESET, DEFAULT_CORPUS) == (report.PRESET, report.BOOK)
 
 
 def test_the_demo_writes_every_promised_file(tmp_path, monkeypatch, capsys):
     book = tmp_path / "book.txt"
     book.write_text(load_text("sherlock").text[:20_000], encoding="utf-8")
-    monkeypatch.setattr(demo, "BOOK", str(book))
-    monkeypatch.setattr(demo, "PRESET", "gpt-v1-smoke")
+    monkeypatch.setattr(report, "BOOK", str(book))
+    monkeypatch.setattr(report, "PRESET", "gpt-v1-smoke")
     folder = tmp_path / "demo"
     assert main(["demo", "--steps", "4", "--out", str(folder)]) == 0
     out = capsys.readouterr().out

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bhushgpt.cleaning import clean_gutenberg
 from bhushgpt.corpus import check_length, load_text, split_point, split_text
 from bhushgpt.errors import UserError
 from bhushgpt.files import sha256
-from bhushgpt.registry import corpora
+from bhushgpt.sources.cleaning import clean_gutenberg
+from bhushgpt.sources.registry import corpora
 
 FIXTURES = Path(os.environ.get("BHUSHGPT_DATA", "../shared/datasets"))
 

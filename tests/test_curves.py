@@ -12,7 +12,7 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 from matplotlib.lines import Line2D
 
-from bhushgpt.curves import plot_curve, running_mean, spread
+from bhushgpt.figures import plot_curve, running_mean, spread
 
 FLOORS = {"uniform": 4.37, "bigram": 2.37, "5-gram": 1.403, "6-gram": 1.392}
 

@@ -6,11 +6,10 @@ import warnings
 
 import pytest
 
+from bhushgpt.data.preparation import make_plan, prepare
+from bhushgpt.data.prepared import TOKENIZER, PreparedTokens
+from bhushgpt.data.shards import find_shards
 from bhushgpt.files import sha256
-from bhushgpt.preparation import prepare
-from bhushgpt.preparation_plan import make_plan
-from bhushgpt.prepared_tokens import TOKENIZER, PreparedTokens
-from bhushgpt.shard_search import find_shards
 from bhushgpt.tokenizers import ByteTokenizer
 from tests.pages import make_pages, shard
 from tools.curriculum import ROOT

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from bhushgpt import devices, processors
+from bhushgpt import devices
 from bhushgpt.devices import describe_device, machine_card, pick_device, synchronize
 from bhushgpt.errors import UserError
 
@@ -176,51 +176,51 @@ def test_the_machine_card_describes_the_gpu_too(machine, monkeypatch):
 )
 def test_a_cpu_has_the_types_it_has_instructions_for(monkeypatch, flags, expected):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: flags, raising=False)
-    assert processors.cpu_dtypes() == expected
+    assert devices.cpu_dtypes() == expected
 
 
 def test_an_older_torch_is_asked_by_the_older_names(monkeypatch):
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
-    assert processors.cpu_dtypes() == ("float64", "float32", "bfloat16")
+    assert devices.cpu_dtypes() == ("float64", "float32", "bfloat16")
     monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported", raising=False)
     monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported", raising=False)
-    assert processors.cpu_dtypes() == ("float64", "float32")
+    assert devices.cpu_dtypes() == ("float64", "float32")
 
 
 def test_a_containers_memory_limit_counts(monkeypatch, tmp_path):
-    whole = processors.usable_memory()
+    whole = devices.usable_memory()
     (tmp_path / "limit").write_text("1048576\n")
     (tmp_path / "none").write_text("max\n")
     files = (tmp_path / "none", tmp_path / "missing")
-    monkeypatch.setattr(processors, "LIMIT_FILES", files)
-    assert processors.usable_memory() >= whole
-    monkeypatch.setattr(processors, "LIMIT_FILES", (*files, tmp_path / "limit"))
-    assert processors.usable_memory() == 2**20
+    monkeypatch.setattr(devices, "LIMIT_FILES", files)
+    assert devices.usable_memory() >= whole
+    monkeypatch.setattr(devices, "LIMIT_FILES", (*files, tmp_path / "limit"))
+    assert devices.usable_memory() == 2**20
 
 
 def test_the_cpu_has_a_name_on_every_system(monkeypatch, tmp_path):
     file = tmp_path / "cpuinfo"
-    monkeypatch.setattr(processors, "CPU_FILE", file)
+    monkeypatch.setattr(devices, "CPU_FILE", file)
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     monkeypatch.setattr(platform, "system", lambda: "Linux")
-    assert processors.cpu_name() == "aarch64"
+    assert devices.cpu_name() == "aarch64"
     file.write_text("processor: 0\nmodel name\t: Fast  Chip\nmodel name\t: Fast  Chip\n")
-    assert processors.cpu_name() == "Fast Chip"
+    assert devices.cpu_name() == "Fast Chip"
     monkeypatch.setattr(platform, "system", lambda: "Windows")
     monkeypatch.setattr(platform, "processor", lambda: "Intel64 Family 6")
-    assert processors.cpu_name() == "Intel64 Family 6"
+    assert devices.cpu_name() == "Intel64 Family 6"
     monkeypatch.setattr(platform, "system", lambda: "Darwin")
     answer = SimpleNamespace(stdout="Apple M2\n")
     monkeypatch.setattr(subprocess, "run", lambda *args, **kwargs: answer)
-    assert processors.cpu_name() == "Apple M2"
+    assert devices.cpu_name() == "Apple M2"
 
     def missing(*args, **kwargs):
         raise FileNotFoundError
 
     monkeypatch.setattr(subprocess, "run", missing)
-    assert processors.cpu_name() == "aarch64"
+    assert devices.cpu_name() == "aarch64"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA card")

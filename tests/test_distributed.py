@@ -13,16 +13,15 @@ import torch
 from launched import ALONE, SCENARIOS, TOKENIZER, go_on, losses
 from launching import launch
 
-from bhushgpt import distributed
-from bhushgpt.acceleration import AcceleratedLoss, Acceleration
 from bhushgpt.batches import Batches
-from bhushgpt.checkpoints import load_checkpoint
-from bhushgpt.distributed import RankBatches, World, join_world
-from bhushgpt.distributed_checkpoints import load_distributed
 from bhushgpt.errors import UserError
 from bhushgpt.gpt import GPT, GPTConfig
-from bhushgpt.manifests import MANIFEST, verify_manifest
-from bhushgpt.parallel import wrap
+from bhushgpt.speed import distributed
+from bhushgpt.speed.acceleration import AcceleratedLoss, Acceleration
+from bhushgpt.speed.distributed import RankBatches, World, join_world, wrap
+from bhushgpt.storage.checkpoints import load_checkpoint
+from bhushgpt.storage.distributed import load_distributed
+from bhushgpt.storage.run_folder import MANIFEST, verify_manifest
 
 
 @pytest.fixture(scope="module")

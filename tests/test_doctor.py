@@ -13,16 +13,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from bhushgpt import doctor_commands, findings, machine_checks, workplace_checks
-from bhushgpt.checkpoint_folders import checkpoints
-from bhushgpt.checkpoints import MODEL
-from bhushgpt.cli import main
-from bhushgpt.findings import Finding
-from bhushgpt.manifests import write_manifest
-from bhushgpt.run_checks import check_run
-from bhushgpt.run_locks import LOCK
-from bhushgpt.runs import HISTORY, RECORD
-from bhushgpt.self_check import self_check
+from bhushgpt.commands import doctor
+from bhushgpt.commands.doctor import check_run
+from bhushgpt.commands.line import main
+from bhushgpt.diagnosis import findings, machine
+from bhushgpt.diagnosis.findings import Finding
+from bhushgpt.diagnosis.machine import self_check
+from bhushgpt.files import LOCK
+from bhushgpt.runs.folder import HISTORY, RECORD
+from bhushgpt.storage.checkpoints import MODEL
+from bhushgpt.storage.run_folder import list_checkpoints, write_manifest
 
 TEXT = "the cat sat on the mat and the dog sat on the log\n" * 60
 
@@ -51,10 +51,10 @@ def looked(run, part):
 
 
 def test_the_whole_machine_is_looked_at_and_nobody_is_named(monkeypatch, capsys):
-    slow = machine_checks.check_compiler  # shown below; compiling takes its time
-    quick = [check for check in doctor_commands.MACHINE if check is not slow]
-    assert len(quick) == len(doctor_commands.MACHINE) - 1
-    monkeypatch.setattr(doctor_commands, "MACHINE", quick)
+    slow = machine.check_compiler  # shown below; compiling takes its time
+    quick = [check for check in doctor.MACHINE if check is not slow]
+    assert len(quick) == len(doctor.MACHINE) - 1
+    monkeypatch.setattr(doctor, "MACHINE", quick)
     status = main(["doctor"])
     out = capsys.readouterr().out
     lines = [line for line in out.splitlines() if line[:1].strip()]
@@ -71,17 +71,17 @@ def test_the_whole_machine_is_looked_at_and_nobody_is_named(monkeypatch, capsys)
 
 def test_old_python_and_torch_are_broken_with_the_minimum(monkeypatch):
     old = namedtuple("Version", "major minor micro")(3, 9, 1)
-    monkeypatch.setattr(machine_checks, "python_trouble", lambda: "needs Python 3.11")
-    assert machine_checks.check_python() == Finding("broken", "python", "needs Python 3.11")
+    monkeypatch.setattr(machine, "python_trouble", lambda: "needs Python 3.11")
+    assert machine.check_python() == Finding("broken", "python", "needs Python 3.11")
     assert old.minor == 9
     monkeypatch.setattr(torch, "__version__", "2.9.0")
-    found = machine_checks.check_torch()
+    found = machine.check_torch()
     assert (found.mark, found.command) == ("broken", 'pip install "torch>=2.10"')
 
 
 def test_a_python_outside_an_environment_is_worth_a_look(monkeypatch):
     monkeypatch.setattr(sys, "prefix", sys.base_prefix)
-    assert machine_checks.check_python().mark == "look"
+    assert machine.check_python().mark == "look"
 
 
 def test_missing_and_old_libraries_are_named(monkeypatch):
@@ -92,7 +92,7 @@ def test_missing_and_old_libraries_are_named(monkeypatch):
         'tyro>=1.0; python_version > "3"',
     ]
     monkeypatch.setattr(metadata, "requires", lambda name: wanted)
-    found = machine_checks.check_libraries()
+    found = machine.check_libraries()
     assert found.mark == "broken"
     assert "numpy is " in found.text and "99 or newer is needed" in found.text
     assert "nosuchthing is not installed" in found.text
@@ -100,29 +100,29 @@ def test_missing_and_old_libraries_are_named(monkeypatch):
 
 
 def test_a_busy_processor_and_full_memory_are_worth_a_look(monkeypatch):
-    monkeypatch.setattr(machine_checks.os, "getloadavg", lambda: (99.0, 0, 0), raising=False)
-    assert "99 programs want to run" in machine_checks.check_processor().text
-    monkeypatch.setattr(machine_checks, "free_memory", lambda device: 10**8)
-    assert machine_checks.check_memory().mark == "look"
+    monkeypatch.setattr(machine.os, "getloadavg", lambda: (99.0, 0, 0), raising=False)
+    assert "99 programs want to run" in machine.check_processor().text
+    monkeypatch.setattr(machine, "free_memory", lambda device: 10**8)
+    assert machine.check_free_memory().mark == "look"
 
 
 def test_an_nvidia_card_that_torch_cannot_use_is_explained(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    monkeypatch.setattr(machine_checks.shutil, "which", lambda name: None)
-    assert machine_checks.check_card().mark == "OK"
-    monkeypatch.setattr(machine_checks.shutil, "which", lambda name: "/usr/bin/nvidia-smi")
+    monkeypatch.setattr(machine.shutil, "which", lambda name: None)
+    assert machine.check_card().mark == "OK"
+    monkeypatch.setattr(machine.shutil, "which", lambda name: "/usr/bin/nvidia-smi")
     monkeypatch.setattr(torch.version, "cuda", None)
-    assert "built without CUDA" in machine_checks.check_card().text
+    assert "built without CUDA" in machine.check_card().text
     monkeypatch.setattr(torch.version, "cuda", "13.0")
-    found = machine_checks.check_card()
+    found = machine.check_card()
     assert "its driver is too old for CUDA 13.0" in found.text and found.command == "nvidia-smi"
 
 
 def test_without_a_compiler_the_line_says_what_would_help():
-    found = machine_checks.check_compiler(lambda kind: "not compiled; a C++ compiler would help")
+    found = machine.check_compiler(lambda kind: "not compiled; a C++ compiler would help")
     assert (found.mark, found.part) == ("look", "compiler")
-    assert machine_checks.check_compiler(lambda kind: None).mark == "OK"
+    assert machine.check_compiler(lambda kind: None).mark == "OK"
 
 
 def test_a_device_that_computes_something_else_is_found():
@@ -140,7 +140,7 @@ def test_a_device_that_computes_something_else_is_found():
     def failing(model, ids, device):
         raise RuntimeError("no kernel\nfor this")
 
-    from bhushgpt.self_check import _computed as right
+    from bhushgpt.diagnosis.machine import _computed as right
 
     assert self_check("cpu", near) is None
     assert "differs from the CPU by 0.0" in (self_check("cpu", wrong) or "")
@@ -154,50 +154,50 @@ def test_a_device_that_computes_something_else_is_found():
 def test_jupyter_missing_or_starting_another_python_is_noticed(monkeypatch):
     from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 
-    assert workplace_checks.check_kernel().mark == "OK"
+    assert machine.check_kernel().mark == "OK"
     spec = namedtuple("Spec", "argv")(["/somewhere/else/python"])
     monkeypatch.setattr(KernelSpecManager, "get_kernel_spec", lambda self, name: spec)
-    assert "starts another Python" in workplace_checks.check_kernel().text
+    assert "starts another Python" in machine.check_kernel().text
 
     def none(self, name):
         raise NoSuchKernel(name)
 
     monkeypatch.setattr(KernelSpecManager, "get_kernel_spec", none)
-    assert workplace_checks.check_kernel().mark == "broken"
-    monkeypatch.setattr(workplace_checks.importlib.util, "find_spec", lambda name: None)
-    found = workplace_checks.check_kernel()
+    assert machine.check_kernel().mark == "broken"
+    monkeypatch.setattr(machine.importlib.util, "find_spec", lambda name: None)
+    found = machine.check_kernel()
     assert (found.mark, found.command) == ("look", "pip install jupyterlab ipykernel")
 
 
 def test_a_full_disk_and_a_folder_that_cannot_be_written_are_noticed(monkeypatch, tmp_path):
     for free, mark in ((10**12, "OK"), (10**9, "look"), (10**6, "broken")):
-        monkeypatch.setattr(workplace_checks, "free_bytes", lambda folder, free=free: free)
-        assert workplace_checks.check_disk().mark == mark
+        monkeypatch.setattr(machine, "free_bytes", lambda folder, free=free: free)
+        assert machine.check_free_disk().mark == mark
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("BHUSHGPT_RUNS", str(tmp_path / "file"))
-    found = workplace_checks.check_disk()
+    found = machine.check_free_disk()
     assert found.mark == "broken" and "BHUSHGPT_RUNS" in found.text
 
 
 def test_cache_and_book_are_looked_at_without_a_network(monkeypatch, tmp_path):
     monkeypatch.delenv("BHUSHGPT_DATA", raising=False)
     monkeypatch.setenv("BHUSHGPT_CACHE", str(tmp_path / "cache"))
-    found = workplace_checks.check_book()
+    found = machine.check_book()
     assert (found.mark, found.command) == ("look", "python -m bhushgpt corpora --fetch sherlock")
-    assert "texts: none yet" in workplace_checks.check_cache().text
+    assert "texts: none yet" in machine.check_cache().text
     (tmp_path / "cache" / "sherlock.txt").write_text("another")
-    assert "not the text it should be" in workplace_checks.check_book().text
-    assert "texts: sherlock" in workplace_checks.check_cache().text
+    assert "not the text it should be" in machine.check_book().text
+    assert "texts: sherlock" in machine.check_cache().text
     monkeypatch.setenv("BHUSHGPT_CACHE", str(tmp_path / "cache" / "sherlock.txt"))
-    assert workplace_checks.check_cache().mark == "broken"
+    assert machine.check_cache().mark == "broken"
 
 
 def test_settings_are_given_by_name_only_and_a_wrong_scale_is_broken(monkeypatch):
     monkeypatch.setenv("BHUSHGPT_DATA", "/secret/person")
-    assert "secret" not in workplace_checks.check_settings().text
-    assert "BHUSHGPT_DATA" in workplace_checks.check_settings().text
+    assert "secret" not in machine.check_settings().text
+    assert "BHUSHGPT_DATA" in machine.check_settings().text
     monkeypatch.setenv("BHUSHGPT_SCALE", "huge")
-    assert workplace_checks.check_settings().mark == "broken"
+    assert machine.check_settings().mark == "broken"
 
 
 def test_a_home_folder_is_never_shown(monkeypatch, tmp_path):
@@ -209,7 +209,7 @@ def test_a_home_folder_is_never_shown(monkeypatch, tmp_path):
 
 
 def test_a_sound_run_has_nothing_broken(run, monkeypatch, capsys):
-    monkeypatch.setattr(doctor_commands, "MACHINE", ())
+    monkeypatch.setattr(doctor, "MACHINE", ())
     assert main(["doctor", "--run", str(run)]) == 0
     out = capsys.readouterr().out
     assert "step_00000060 is whole" in out and "broken  " not in out
@@ -218,7 +218,7 @@ def test_a_sound_run_has_nothing_broken(run, monkeypatch, capsys):
 
 
 def test_a_damaged_checkpoint_is_broken_and_the_one_before_is_named(run):
-    newest = checkpoints(run)[-1]
+    newest = list_checkpoints(run)[-1]
     data = bytearray((newest / MODEL).read_bytes())
     data[-1] ^= 1
     (newest / MODEL).write_bytes(bytes(data))
@@ -269,13 +269,13 @@ def test_a_run_that_lost_all_checkpoints_or_its_text_says_so(run, tmp_path):
     record = json.loads((run / RECORD).read_text())
     (run / RECORD).write_text(json.dumps(record | {"corpus": str(tmp_path / "gone.txt")}))
     assert looked(run, "text")[0][0] == "look"
-    for path in checkpoints(run):
+    for path in list_checkpoints(run):
         shutil.rmtree(path)
     assert "none is complete" in looked(run, "checkpoint")[-1][1]
 
 
 def test_weights_that_are_no_numbers_are_found_though_every_file_is_whole(run):
-    for path in checkpoints(run):
+    for path in list_checkpoints(run):
         weights = load_file(path / MODEL)
         next(iter(weights.values())).view(-1)[0] = torch.nan
         save_file(weights, path / MODEL)

@@ -17,12 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from bhushgpt import unpacking
-from bhushgpt.document_readers import read_shard
-from bhushgpt.documents import document
+from bhushgpt.data import archives
+from bhushgpt.data.archives import Damaged, UnpackingLimits
+from bhushgpt.data.documents import document, read_shard
+from bhushgpt.data.shards import find_shards
 from bhushgpt.errors import UserError
-from bhushgpt.shard_search import find_shards
-from bhushgpt.unpacking import Damaged, Limits
 from tests.pages import make_pages, openwebtext, shard, tar
 
 PAGES = make_pages(45)
@@ -31,7 +30,7 @@ PACK = {
     ".xz": lzma.compress,
     ".gz": gzip.compress,
     ".bz2": bz2.compress,
-    ".zst": unpacking.zstd.compress,
+    ".zst": archives.zstd.compress,
 }
 
 
@@ -40,7 +39,9 @@ def texts(place, limits=None):
     finds = find_shards([place], limits)
     skipped = finds.skipped
     found = [
-        page.text for each in finds.shards for page in read_shard(each, limits or Limits(), skipped)
+        page.text
+        for each in finds.shards
+        for page in read_shard(each, limits or UnpackingLimits(), skipped)
     ]
     return found, dict(+skipped)
 
@@ -136,7 +137,7 @@ def test_what_is_no_clean_text_is_counted_by_reason(tmp_path):
         ("g.txt", "utf-16".encode("utf-16")),
     ]
     (tmp_path / "a.tar.xz").write_bytes(lzma.compress(tar(members)))
-    limits = Limits(member_bytes=2048)
+    limits = UnpackingLimits(member_bytes=2048)
     assert texts(tmp_path / "a.tar.xz", limits) == (
         ["good"],
         {
@@ -163,7 +164,7 @@ def test_lines_that_are_no_documents_are_counted(tmp_path):
         b'{"text": "last"}',
     ]
     (tmp_path / "a.jsonl").write_bytes(b"\n".join(lines))
-    found, skipped = texts(tmp_path / "a.jsonl", Limits(member_bytes=4096))
+    found, skipped = texts(tmp_path / "a.jsonl", UnpackingLimits(member_bytes=4096))
     assert found == ["good", "last"]
     assert skipped == {
         'has no field "text"': 3,
@@ -269,7 +270,7 @@ def test_odd_7z_members_and_damage_are_noticed(tmp_path):
         archive.writestr("x" * 3000, "b.txt")
         archive.writestr("x", "c.md")
     data = file.read_bytes()
-    found, skipped = texts(file, Limits(member_bytes=2048))
+    found, skipped = texts(file, UnpackingLimits(member_bytes=2048))
     assert (found, sum(skipped.values())) == (["good"], 2)
     for bad in (data[:40], data[:-3], b"", b"zzzz" * 20):
         file.write_bytes(bad)
@@ -279,12 +280,12 @@ def test_odd_7z_members_and_damage_are_noticed(tmp_path):
     flipped[40] ^= 0xFF
     file.write_bytes(bytes(flipped))
     with pytest.raises(Damaged, match=r"a member of it|check sum"):
-        texts(file, Limits(member_bytes=4096))
+        texts(file, UnpackingLimits(member_bytes=4096))
     file.write_bytes(data + b"junk")
     assert texts(file)[1]["is followed by bytes that belong to no archive"] == 1
     write_7z(file, ["x" * 100_000])
     with pytest.raises(Damaged, match="it is a bomb"):
-        texts(file, Limits(free_bytes=1000, ratio=20))
+        texts(file, UnpackingLimits(free_bytes=1000, ratio=20))
 
 
 def test_without_pylzma_one_sentence_says_so_and_all_else_works(tmp_path, monkeypatch):

@@ -11,15 +11,15 @@ import zipfile
 
 import pytest
 
-from bhushgpt import downloads
-from bhushgpt.downloads import (
+from bhushgpt.files import sha256
+from bhushgpt.sources import downloads
+from bhushgpt.sources.downloads import (
     DownloadError,
     cached,
     fetch_from_wheel,
     fetch_url,
     read_member,
 )
-from bhushgpt.files import sha256
 
 TEXT = b"To Sherlock Holmes she is always the woman.\n" * 100
 PAGE = b"\r\n<!DOCTYPE html>\n<html><body>Please log in.</body></html>"

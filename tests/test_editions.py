@@ -5,10 +5,9 @@ import os
 import pytest
 from test_downloads import index, make_wheel, server  # noqa: F401
 
-from bhushgpt.editions import find_edition
 from bhushgpt.errors import UserError
 from bhushgpt.files import sha256
-from bhushgpt.registry import CorpusEntry, Source
+from bhushgpt.sources.registry import CorpusEntry, Source, find_edition
 
 BODY = "A Tiny Book\n\n" + "It was a dark night, said Holmes.\n" * 20
 OTHER = BODY.replace("dark", "stormy").strip() + "\n"
@@ -137,7 +136,7 @@ class _Page:
 
     def __init__(self, monkeypatch, data):
         self.asked, self.data = 0, data
-        monkeypatch.setattr("bhushgpt.registry.fetch_url", self)
+        monkeypatch.setattr("bhushgpt.sources.registry.fetch_url", self)
 
     def __call__(self, url):
         self.asked += 1

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from bhushgpt.eval_mode import eval_mode
+from bhushgpt.language_model import eval_mode
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from bhushgpt.bpe import BPETokenizer
-from bhushgpt.checkpoints import save_checkpoint
-from bhushgpt.cli import main
-from bhushgpt.interop import from_hf
+from bhushgpt.commands.line import main
+from bhushgpt.interop.gpt2 import from_hf
 from bhushgpt.presets import build_model, preset
+from bhushgpt.storage.checkpoints import save_checkpoint
 from bhushgpt.tokenizers import CharTokenizer
 from bhushgpt.training import TrainState
 

@@ -5,14 +5,20 @@ import torch
 from torch import nn
 
 from bhushgpt.errors import UserError
-from bhushgpt.eval_mode import eval_mode
-from bhushgpt.fast_generation import FastCached, generate_together, make_step
 from bhushgpt.generation import Sampling, generate
 from bhushgpt.gpt import GPT, GPTConfig
 from bhushgpt.kv_cache import Cached
+from bhushgpt.language_model import eval_mode
 from bhushgpt.positions import Rotary
-from bhushgpt.recorded_step import RecordedStep
-from bhushgpt.static_step import StaticStep, plain_function, turned
+from bhushgpt.speed.static_generation import (
+    FastCached,
+    RecordedStep,
+    StaticStep,
+    generate_together,
+    make_step,
+    plain_function,
+    turned,
+)
 from bhushgpt.transformer import MLP
 
 POSITIONS = ("learned", "sinusoidal", "rotary")
@@ -192,7 +198,7 @@ def test_a_filling_that_is_looked_at_is_caught(monkeypatch):
         step = StaticStep(model, stores)
         return lambda ids, at: step(ids, at.max().expand(len(at)))
 
-    monkeypatch.setattr("bhushgpt.fast_generation.make_step", at_the_end_of_the_longest)
+    monkeypatch.setattr("bhushgpt.speed.static_generation.make_step", at_the_end_of_the_longest)
     wrong = torch.cat(list(generate_together(model, texts, 6, Sampling(temperature=0))), dim=1)
     assert torch.equal(wrong[0], right[0]) and not torch.equal(wrong[1], right[1])
 

@@ -5,13 +5,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from bhushgpt import float32_products
-from bhushgpt.float32_products import fast_float32_products, float32_products_as_shipped
+from bhushgpt import cpu_settings
+from bhushgpt.cpu_settings import fast_float32_products, float32_products_as_shipped
 
 
 @pytest.fixture(autouse=True)
 def _settings_come_back():
-    settings = float32_products._settings()
+    settings = cpu_settings._settings()
     before = settings and settings.fp32_precision
     yield
     if settings is not None:
@@ -42,8 +42,8 @@ def test_operands_rounded_to_bfloat16_are_noticed(monkeypatch):
         return original(left, right)
 
     monkeypatch.setattr(torch.Tensor, "__matmul__", rounding)
-    monkeypatch.setattr(float32_products, "_settings", lambda: settings)
-    monkeypatch.setattr(float32_products, "_gain", lambda *args: 2.0)
+    monkeypatch.setattr(cpu_settings, "_settings", lambda: settings)
+    monkeypatch.setattr(cpu_settings, "_gain", lambda *args: 2.0)
     assert fast_float32_products() is False
     assert settings.fp32_precision == "none"
 
@@ -51,29 +51,29 @@ def test_operands_rounded_to_bfloat16_are_noticed(monkeypatch):
 @pytest.mark.parametrize(("gain", "on"), [(1.1, False), (1.3, True)])
 def test_a_small_gain_is_not_taken(monkeypatch, gain, on):
     settings = SimpleNamespace(fp32_precision="none")
-    monkeypatch.setattr(float32_products, "_settings", lambda: settings)
-    monkeypatch.setattr(float32_products, "_gain", lambda *args: gain)
+    monkeypatch.setattr(cpu_settings, "_settings", lambda: settings)
+    monkeypatch.setattr(cpu_settings, "_gain", lambda *args: gain)
     assert fast_float32_products() is on
     assert settings.fp32_precision == ("bf16" if on else "none")
 
 
 def test_a_second_call_measures_nothing(monkeypatch):
     settings = SimpleNamespace(fp32_precision="bf16")
-    monkeypatch.setattr(float32_products, "_settings", lambda: settings)
-    monkeypatch.setattr(float32_products, "_gain", lambda *args: pytest.fail("measured again"))
+    monkeypatch.setattr(cpu_settings, "_settings", lambda: settings)
+    monkeypatch.setattr(cpu_settings, "_gain", lambda *args: pytest.fail("measured again"))
     assert fast_float32_products() is True
 
 
 def test_a_torch_without_the_setting_and_a_gpu_are_left_alone(monkeypatch):
     assert fast_float32_products("meta") is False
-    monkeypatch.setattr(float32_products, "_settings", lambda: None)
+    monkeypatch.setattr(cpu_settings, "_settings", lambda: None)
     assert fast_float32_products() is False
     with float32_products_as_shipped():
         pass
 
 
 def test_as_shipped_inside_and_as_before_outside():
-    settings = float32_products._settings()
+    settings = cpu_settings._settings()
     if settings is None:
         pytest.skip("this torch has no oneDNN")
     settings.fp32_precision = "bf16"
@@ -84,11 +84,11 @@ def test_as_shipped_inside_and_as_before_outside():
 
 def test_measuring_leaves_random_numbers_and_setting_alone():
     state = torch.get_rng_state()
-    settings = float32_products._settings()
+    settings = cpu_settings._settings()
     if settings is None:
         pytest.skip("this torch has no oneDNN")
     before = settings.fp32_precision
-    assert float32_products._gain(settings, before) > 0
-    assert float32_products._is_exact(settings, before) in (True, False)
+    assert cpu_settings._gain(settings, before) > 0
+    assert cpu_settings._is_exact(settings, before) in (True, False)
     assert settings.fp32_precision == before
     assert torch.equal(state, torch.get_rng_state())

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from bhushgpt import folders
+from bhushgpt import environment
+from bhushgpt.environment import cache_folder, project_root, runs_folder
 from bhushgpt.errors import UserError
-from bhushgpt.folders import cache_folder, project_root, runs_folder
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +17,7 @@ def no_variables(monkeypatch):
 def installed(monkeypatch, tmp_path):
     """Pretend that the package lies in site-packages, far from any checkout."""
     module = tmp_path / "site-packages" / "bhushgpt" / "folders.py"
-    monkeypatch.setattr(folders, "__file__", str(module))
+    monkeypatch.setattr(environment, "__file__", str(module))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -51,7 +51,9 @@ def test_the_home_sign_is_understood(monkeypatch, tmp_path):
 
 
 def test_the_cache_lies_in_the_checkout_or_with_the_user(monkeypatch, installed):
-    monkeypatch.setattr(folders.platformdirs, "user_cache_dir", lambda name: str(installed / name))
+    monkeypatch.setattr(
+        environment.platformdirs, "user_cache_dir", lambda name: str(installed / name)
+    )
     assert cache_folder() == installed / "bhushgpt"
     (installed / "datasets").mkdir()
     assert cache_folder() == installed / "bhushgpt"  # somebody's own folder of that name

@@ -19,7 +19,7 @@ from bhushgpt.forecast import (
 )
 from bhushgpt.gpt import GPT, GPTConfig
 from bhushgpt.presets import PRESETS, build_model, preset
-from bhushgpt.state_tensors import weights_once
+from bhushgpt.storage.tensors import weights_once
 from bhushgpt.training import TrainState, batch_loss, train
 
 

@@ -10,8 +10,7 @@ from torch import Tensor
 from bhushgpt.errors import UserError
 from bhushgpt.generation import Sampling, generate, keep_top_k, keep_top_p, next_ids
 from bhushgpt.gpt import GPT, GPTConfig
-from bhushgpt.language_model import LanguageModel
-from bhushgpt.sampling import sample
+from bhushgpt.language_model import LanguageModel, sample
 
 
 class Recorder(LanguageModel):

@@ -8,7 +8,7 @@ from torch import nn
 from bhushgpt.attention import CausalSelfAttention
 from bhushgpt.errors import UserError
 from bhushgpt.gpt import GPT, GPTConfig
-from bhushgpt.losses import next_token_loss
+from bhushgpt.language_model import next_token_loss
 
 POSITIONS = ("learned", "sinusoidal", "rotary")
 FORMS = ("explicit", "fused")
@@ -60,7 +60,7 @@ def test_the_first_loss_is_near_ln_v(
 @pytest.mark.parametrize("position", POSITIONS)
 @pytest.mark.parametrize("form", FORMS)
 def test_a_future_token_never_changes_a_past_logit(position, form) -> None:
-    model = spread_out(small_gpt(position=position, attention=form))
+    model = spread_out(small_gpt(position=position, attention_form=form))
     ids = torch.randint(11, (3, 8))
     with torch.no_grad():
         before = model(ids)
@@ -83,7 +83,9 @@ def test_a_shorter_text_gets_the_same_logits(position) -> None:
 
 @pytest.mark.parametrize("position", POSITIONS)
 def test_explicit_fused_and_auto_attention_give_the_same_logits(position) -> None:
-    models = [spread_out(small_gpt(position=position, attention=form)) for form in (*FORMS, "auto")]
+    models = [
+        spread_out(small_gpt(position=position, attention_form=form)) for form in (*FORMS, "auto")
+    ]
     ids = torch.randint(11, (2, 8))
     with torch.no_grad():
         explicit, fused, auto = (model(ids) for model in models)
@@ -109,7 +111,7 @@ def test_dropout_is_off_in_evaluation_and_on_in_training() -> None:
 
 
 def test_the_settings_reach_every_part() -> None:
-    model = small_gpt(dropout=0.25, attention="fused")
+    model = small_gpt(dropout=0.25, attention_form="fused")
     rates = [module.p for module in model.modules() if isinstance(module, nn.Dropout)]
     # after the positions; in each block on the weights, behind attention and behind the MLP
     assert rates == [0.25] * (1 + 2 * 3)
@@ -193,7 +195,7 @@ def test_the_model_of_a_config_remembers_it() -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_gpt_equals_the_gpt2_of_transformers(form) -> None:
     transformers = pytest.importorskip("transformers")
-    ours = spread_out(small_gpt(attention=form))
+    ours = spread_out(small_gpt(attention_form=form))
     theirs = transformers.GPT2LMHeadModel(
         transformers.GPT2Config(vocab_size=11, n_positions=8, n_embd=16, n_layer=2, n_head=2)
     ).eval()
@@ -235,7 +237,7 @@ def test_all_problems_of_a_config_come_at_once() -> None:
             n_layer=2.5,  # type: ignore[arg-type]
             dropout=1.0,
             position="nowhere",  # type: ignore[arg-type]
-            attention="flash",  # type: ignore[arg-type]
+            attention_form="flash",  # type: ignore[arg-type]
         )
     message = str(caught.value)
     for part in (

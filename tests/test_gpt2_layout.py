@@ -9,7 +9,7 @@ from torch import nn
 from bhushgpt.bigram import Bigram, BigramConfig
 from bhushgpt.errors import UserError
 from bhushgpt.gpt import GPT, GPTConfig
-from bhushgpt.gpt2_layout import (
+from bhushgpt.interop.gpt2 import (
     DROPOUTS,
     TENSORS_OUTSIDE,
     TENSORS_PER_BLOCK,

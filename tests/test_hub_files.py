@@ -12,8 +12,7 @@ import torch
 
 from bhushgpt.errors import UserError
 from bhushgpt.gpt import GPT, GPTConfig
-from bhushgpt.hub_files import HUB_NAME, hub_file
-from bhushgpt.interop import from_hf, to_hf
+from bhushgpt.interop.gpt2 import HUB_NAME, from_hf, hub_file, to_hf
 from bhushgpt.tokenizers import CharTokenizer
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
@@ -144,7 +143,7 @@ def test_names_on_the_hub_are_known(name):
 
 @pytest.mark.parametrize("name", ["", "../gpt2", "a/b/c", "/gpt2", "a b", "http://x", "a/../b"])
 def test_what_is_no_name_on_the_hub_is_not_asked_for(name, monkeypatch):
-    monkeypatch.setattr("bhushgpt.interop.hub_file", None)  # asking would fail
+    monkeypatch.setattr("bhushgpt.interop.gpt2.hub_file", None)  # asking would fail
     assert not HUB_NAME.fullmatch(name)
     with pytest.raises(UserError):
         from_hf(name)

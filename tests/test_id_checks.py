@@ -8,7 +8,6 @@ from bhushgpt.batches import Batches
 from bhushgpt.bigram import Bigram, BigramConfig
 from bhushgpt.errors import UserError
 from bhushgpt.gpt import GPT, GPTConfig
-from bhushgpt.skipped_batches import SkippedBatches
 
 GPT_5 = GPT(GPTConfig(vocab_size=5, context_length=4, n_layer=1, n_head=1, n_embd=4))
 BIGRAM_5 = Bigram(BigramConfig(vocab_size=5))
@@ -54,9 +53,11 @@ def test_batches_check_ids_before_they_go_to_the_device():
 
 def test_another_batch_takes_the_place_of_one_left_out_always_the_same():
     batches = Batches(np.arange(1000), batch_size=4, context_length=8)
-    without = SkippedBatches(batches, {3})
+    without = Batches(np.arange(1000), batch_size=4, context_length=8, skip={3})
     assert torch.equal(without[2][0], batches[2][0])
     assert not torch.equal(without[3][0], batches[3][0])
-    assert torch.equal(without[3][0], SkippedBatches(batches, [3])[3][0])
-    with pytest.raises(UserError, match="no batch -1"):
-        SkippedBatches(batches, [-1])
+    again = Batches(np.arange(1000), batch_size=4, context_length=8, skip=[3, 7])
+    assert torch.equal(without[3][0], again[3][0])
+    assert not torch.equal(without[7][0], again[7][0])
+    with pytest.raises(UserError, match="a batch to skip is -1, it must be at least 0"):
+        Batches(np.arange(1000), batch_size=4, context_length=8, skip=[-1])

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from bhushgpt.fast_generation import FastCached
 from bhushgpt.gpt import GPT, GPTConfig
-from bhushgpt.int8_weights import FEW_ROWS, Int8Linear, weight_bytes, with_int8_weights
+from bhushgpt.speed.small_weights import FEW_ROWS, Int8Linear, weight_bytes, with_int8_weights
+from bhushgpt.speed.static_generation import FastCached
 
 
 def make_gpt() -> GPT:

@@ -9,14 +9,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import bhushgpt.interop
 from bhushgpt.bigram import Bigram, BigramConfig
 from bhushgpt.errors import UserError
 from bhushgpt.evaluation import evaluate
 from bhushgpt.generation import Sampling, generate
 from bhushgpt.gpt import GPT, GPTConfig
-from bhushgpt.gpt2_layout import config_to_hf
-from bhushgpt.interop import from_hf, tensors_to_hf, to_hf
+from bhushgpt.interop import gpt2
+from bhushgpt.interop.gpt2 import config_to_hf, from_hf, tensors_to_hf, to_hf
 from bhushgpt.tokenizers import ByteTokenizer, CharTokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what transformers warns of is not ours to mend
@@ -113,7 +112,7 @@ def test_a_matrix_that_is_not_transposed_is_caught(
     transformers, model, tmp_path, monkeypatch, part
 ):
     """The planted mistake. The square one loads without an error: only the logits tell."""
-    real = bhushgpt.interop.stored_tensors
+    real = gpt2.stored_tensors
 
     def mistaken(config):
         table = dict(real(config))
@@ -122,7 +121,7 @@ def test_a_matrix_that_is_not_transposed_is_caught(
                 table[name] = type(stored)(stored.ours, stored.shape, transposed=False)
         return table
 
-    monkeypatch.setattr(bhushgpt.interop, "stored_tensors", mistaken)
+    monkeypatch.setattr(gpt2, "stored_tensors", mistaken)
     folder = to_hf(model, TOKENIZER, tmp_path / "mistaken")
     if part == "attention.projection":
         theirs, found = transformers.AutoModelForCausalLM.from_pretrained(
@@ -131,7 +130,7 @@ def test_a_matrix_that_is_not_transposed_is_caught(
         assert not any(found.values())  # nothing is noticed ...
         assert far_apart(model, theirs.eval()) > 1e-2  # ... but by this
     else:
-        monkeypatch.setattr(bhushgpt.interop, "stored_tensors", real)
+        monkeypatch.setattr(gpt2, "stored_tensors", real)
         with pytest.raises(UserError, match=r"but config\.json asks for"):
             from_hf(folder)
 
@@ -202,7 +201,7 @@ def test_a_failed_export_leaves_nothing(model, tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(bhushgpt.interop, "save_file", full)
+    monkeypatch.setattr(gpt2, "save_file", full)
     with pytest.raises(UserError, match="cannot be written: No space left on device"):
         to_hf(model, TOKENIZER, tmp_path / "new")
     assert list(tmp_path.iterdir()) == []
@@ -222,7 +221,7 @@ def rewritten(folder, **changes):
 
 def test_a_changed_shape_is_refused_before_anything_is_built(folder, monkeypatch):
     rewritten(folder, **{"transformer.h.1.ln_1.bias": torch.zeros(31)})
-    monkeypatch.setattr(bhushgpt.interop, "GPT", None)  # building would fail
+    monkeypatch.setattr(gpt2, "GPT", None)  # building would fail
     with pytest.raises(UserError, match=r"h\.1\.ln_1\.bias is \(31,\), but .* asks for \(32,\)"):
         from_hf(folder)
 

@@ -6,13 +6,13 @@ import sys
 
 import pytest
 
-from bhushgpt import kept_memory
-from bhushgpt.kept_memory import keep_freed_memory
+from bhushgpt import cpu_settings
+from bhushgpt.cpu_settings import keep_freed_memory
 
 # A process of its own: what is kept is kept for good.
 COUNT = """
 import resource, sys, torch
-from bhushgpt.kept_memory import keep_freed_memory
+from bhushgpt.cpu_settings import keep_freed_memory
 if sys.argv[1] == "kept":
     assert keep_freed_memory()
 wide, x = torch.nn.Linear(64, 2560), torch.randn(4096, 64)
@@ -40,6 +40,6 @@ def test_kept_memory_is_not_asked_for_again():
 def test_other_devices_and_libraries_are_left_alone(monkeypatch):
     keep_freed_memory.cache_clear()
     assert keep_freed_memory("meta") is False
-    monkeypatch.setattr(kept_memory.platform, "libc_ver", lambda: ("", ""))
+    monkeypatch.setattr(cpu_settings.platform, "libc_ver", lambda: ("", ""))
     assert keep_freed_memory("cpu") is False
     keep_freed_memory.cache_clear()

@@ -7,8 +7,7 @@ import pytest
 
 from bhushgpt.batches import split_tokens
 from bhushgpt.corpus import load_text
-from bhushgpt.ladder import count_floors, ladder_table
-from bhushgpt.ngrams import NGramCounter
+from bhushgpt.ngrams import NGramCounter, count_floors, ladder_table
 from bhushgpt.tokenizers import CharTokenizer
 
 

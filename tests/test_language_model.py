@@ -5,8 +5,7 @@ import torch
 
 from bhushgpt.bigram import Bigram, BigramConfig
 from bhushgpt.evaluation import evaluate
-from bhushgpt.language_model import LanguageModel
-from bhushgpt.sampling import sample
+from bhushgpt.language_model import LanguageModel, sample
 
 
 def test_the_base_class_leaves_forward_to_the_models():

@@ -9,11 +9,9 @@ from typing import Any
 
 import pytest
 
-from bhushgpt import large_downloads, web_corpora
-from bhushgpt.downloads import DownloadError
-from bhushgpt.hub_datasets import hub_files
-from bhushgpt.large_downloads import download
-from bhushgpt.web_corpora import Source, openwebtext
+from bhushgpt.data import openwebtext
+from bhushgpt.data.openwebtext import CorpusPart, download, find_openwebtext, hub_files
+from bhushgpt.sources.downloads import DownloadError
 from tests.pages import make_pages
 from tests.pages import openwebtext as pack
 
@@ -110,7 +108,7 @@ def test_a_server_without_range_begins_anew(server, tmp_path):
 
 
 def test_a_server_that_always_breaks_off_is_given_up(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(large_downloads, "TRIES", 2)
+    monkeypatch.setattr(openwebtext, "TRIES", 2)
     with pytest.raises(DownloadError, match="the transfer broke off in the middle"):
         fetch(tmp_path / "a.tar", f"{server}/breaks_always", size=2 * len(FILE))
     assert not (tmp_path / "a.tar").exists()
@@ -162,7 +160,7 @@ def hub(server, tmp_path, monkeypatch):
     for number in range(2):
         name = f"subsets/urlsf_subset0{number}.tar"
         data = pack(tmp_path / "made.tar", make_pages(40, seed=number)).read_bytes()
-        path = f"/datasets/{web_corpora.DATASET}/resolve/{web_corpora.REVISION}/{name}"
+        path = f"/datasets/{openwebtext.DATASET}/resolve/{openwebtext.REVISION}/{name}"
         Server.files[path] = data
         entry = {"type": "file", "path": name, "size": len(data)}
         lfs = {"oid": hashlib.sha256(data).hexdigest(), "size": len(data)}
@@ -176,8 +174,8 @@ def hub(server, tmp_path, monkeypatch):
 
 
 def source_of(shards=None):
-    *news, source = openwebtext(shards)
-    assert isinstance(source, Source)
+    *news, source = find_openwebtext(shards)
+    assert isinstance(source, CorpusPart)
     return news, source
 
 
@@ -187,7 +185,7 @@ def test_openwebtext_comes_from_the_hub_at_the_pinned_revision(hub, tmp_path):
     assert [place.name for place in source.places] == ["urlsf_subset00.tar", "urlsf_subset01.tar"]
     assert all(place.is_relative_to(tmp_path / "cache") for place in source.places)
     assert str(news[-1]).endswith("of 0 MB")
-    assert Server.asked[0][0].endswith(f"/tree/{web_corpora.REVISION}/subsets")
+    assert Server.asked[0][0].endswith(f"/tree/{openwebtext.REVISION}/subsets")
 
 
 def test_only_the_archives_that_hold_the_wanted_shards_are_fetched(hub):

@@ -13,7 +13,7 @@ from bhushgpt.bpe import BPETokenizer
 from bhushgpt.errors import UserError
 from bhushgpt.generation import Sampling, generate
 from bhushgpt.gpt import GPT, GPTConfig
-from bhushgpt.interop import to_hf
+from bhushgpt.interop.gpt2 import to_hf
 from bhushgpt.tokenizers import ByteTokenizer
 from tools import to_gguf
 from tools.curriculum import ROOT

@@ -15,7 +15,7 @@ import torch
 from bhushgpt.bpe import BPETokenizer
 from bhushgpt.evaluation import evaluate
 from bhushgpt.gpt import GPT, GPTConfig
-from bhushgpt.interop import from_hf, to_hf
+from bhushgpt.interop.gpt2 import from_hf, to_hf
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),  # of the many libraries that lm-eval brings

@@ -11,13 +11,10 @@ from torch.nn import functional
 from bhushgpt import attention
 from bhushgpt.batches import Batches, split_tokens
 from bhushgpt.corpus import load_text
+from bhushgpt.diagnosis.loss_curves import LossCurve, SpikeDetector, diagnose, find_spikes, number
 from bhushgpt.evaluation import evaluate
-from bhushgpt.ladder import count_floors
-from bhushgpt.loss_curves import LossCurve, number
-from bhushgpt.loss_doctor import diagnose
-from bhushgpt.ngrams import NGramCounter
+from bhushgpt.ngrams import NGramCounter, count_floors
 from bhushgpt.presets import build_model, preset
-from bhushgpt.spikes import SpikeDetector, find_spikes
 from bhushgpt.tokenizers import CharTokenizer
 from bhushgpt.training import TrainState, train
 

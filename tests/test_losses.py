@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bhushgpt.losses import next_token_loss, token_losses
+from bhushgpt.language_model import next_token_loss, token_losses
 
 B, T, V = 3, 5, 11
 

@@ -4,10 +4,9 @@ import json
 
 import pytest
 
+from bhushgpt.environment import project_root
 from bhushgpt.errors import UserError
-from bhushgpt.folders import project_root
-from bhushgpt.machine_records import MachineRecord, load_records, record_machine
-from bhushgpt.roofline import Limits, matmul_flops
+from bhushgpt.roofline import Limits, MachineRecord, load_records, matmul_flops, record_machine
 
 
 def made_up() -> MachineRecord:

@@ -5,10 +5,17 @@ import dataclasses
 import pytest
 import torch
 
+from bhushgpt.diagnosis.memory import (
+    SPARE,
+    free_memory,
+    is_memory_error,
+    knobs,
+    largest_batch,
+    memory_advice,
+    memory_explained,
+)
 from bhushgpt.errors import UserError
 from bhushgpt.forecast import training_memory
-from bhushgpt.full_memory import free_memory, is_memory_error, memory_explained
-from bhushgpt.memory_advice import SPARE, knobs, largest_batch, memory_advice
 from bhushgpt.presets import preset
 
 CONFIG = preset("gpt-v1-large", 79)

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bhushgpt.diagnosis.non_finite import explain_non_finite
 from bhushgpt.gpt import GPT, GPTConfig
-from bhushgpt.non_finite import explain_non_finite
-from bhushgpt.training import batch_loss
+from bhushgpt.training import TrainState, batch_loss
+from bhushgpt.training_config import TrainingConfig
 
 IDS = torch.tensor([[0, 1, 2, 3], [3, 2, 1, 0], [1, 1, 1, 1]])
 
@@ -19,7 +20,8 @@ def small_gpt() -> Any:  # its parts are looked up by name, which no type checke
 
 
 def explain(model: nn.Module, loss=batch_loss, ids: Tensor = IDS) -> str:
-    return explain_non_finite(model, ids, ids, loss, step=41)
+    state = TrainState(model, torch.optim.SGD(model.parameters()), step=41)
+    return explain_non_finite(state, [(ids, ids)] * 42, TrainingConfig(steps=99), loss)
 
 
 class Spoil(nn.Module):

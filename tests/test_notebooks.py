@@ -320,13 +320,13 @@ def with_code(source: str) -> StoredNotebook:
 
 @pytest.mark.parametrize("source", LEAKS.values(), ids=LEAKS.keys())
 def test_a_leaked_solution_is_noticed(source: str) -> None:
-    (complaint,) = leaks(with_code(source), {"nb06.causal_softmax": ANSWER})
-    assert complaint.endswith("holds the answer of nb06.causal_softmax.")
+    (complaint,) = leaks(with_code(source), {"nb07.causal_softmax": ANSWER})
+    assert complaint.endswith("holds the answer of nb07.causal_softmax.")
 
 
 @pytest.mark.parametrize("source", NO_LEAKS.values(), ids=NO_LEAKS.keys())
 def test_what_is_no_solution_is_allowed(source: str) -> None:
-    assert leaks(with_code(source), {"nb06.causal_softmax": ANSWER}) == []
+    assert leaks(with_code(source), {"nb07.causal_softmax": ANSWER}) == []
 
 
 def test_a_leaked_class_is_noticed() -> None:

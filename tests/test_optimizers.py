@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from bhushgpt.optimizers import AdamW, make_optimizer, parameter_groups
+from bhushgpt.optimizers import AdamW, parameter_groups
 from bhushgpt.training_config import TrainingConfig
 
 SETTINGS = {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.3}
@@ -134,7 +134,7 @@ def test_a_tied_weight_is_grouped_once_and_a_frozen_one_not_at_all():
 def test_make_optimizer_takes_the_settings_and_equals_the_one_by_hand():
     config = TrainingConfig(steps=1, learning_rate=0.03, betas=(0.7, 0.8), weight_decay=0.2)
     ours, theirs = small_model(), small_model()
-    optimizer = make_optimizer(theirs, config)
+    optimizer = config.optimizer(theirs)
     assert [group["lr"] for group in optimizer.param_groups] == [0.03, 0.03]
     assert [group["betas"] for group in optimizer.param_groups] == [(0.7, 0.8)] * 2
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.2, 0.0]

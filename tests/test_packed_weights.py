@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 from bhushgpt.errors import UserError
-from bhushgpt.fast_generation import FastCached
 from bhushgpt.generation import Sampling, generate
 from bhushgpt.gpt import GPT, GPTConfig
-from bhushgpt.packed_weights import PackedLinear, with_packed_weights
+from bhushgpt.speed.small_weights import PackedLinear, with_packed_weights
+from bhushgpt.speed.static_generation import FastCached
 
 pytestmark = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN"

@@ -77,8 +77,7 @@ def test_far_positions_keep_their_digits() -> None:
 def test_a_start_offset_equals_a_slice(make) -> None:
     positions = make(P, C)
     whole = positions(P)
-    positions.start = 2
-    assert torch.equal(positions(T), whole[2 : 2 + T])
+    assert torch.equal(positions(T, start=2), whole[2 : 2 + T])
 
 
 def test_learned_positions_are_small_numbers_that_train() -> None:
@@ -100,10 +99,9 @@ def test_sinusoidal_positions_have_nothing_to_train_or_save() -> None:
 @pytest.mark.parametrize("start", [0, 3])
 def test_too_many_tokens_are_refused_with_the_way_out(start: int) -> None:
     positions = Positions(torch.zeros(8, C))
-    positions.start = start
     with pytest.raises(UserError, match=r"9 tokens .* knows 8 positions.*ids\[:, -8:\]"):
-        positions(9 - start)
-    assert positions(8 - start).shape == (8 - start, C)
+        positions(9 - start, start)
+    assert positions(8 - start, start).shape == (8 - start, C)
 
 
 def test_an_odd_width_has_no_pairs() -> None:

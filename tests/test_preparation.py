@@ -14,13 +14,12 @@ import numpy as np
 import pytest
 
 from bhushgpt.bpe import BPETokenizer
-from bhushgpt.document_encoding import is_held_out, pieces
+from bhushgpt.data.preparation import make_plan, prepare
+from bhushgpt.data.prepared import PreparedTokens, is_prepared
+from bhushgpt.data.shards import find_shards
+from bhushgpt.data.token_files import cut_long_text, is_held_out
 from bhushgpt.errors import UserError
 from bhushgpt.files import sha256
-from bhushgpt.preparation import prepare
-from bhushgpt.preparation_plan import make_plan
-from bhushgpt.prepared_tokens import PreparedTokens, is_prepared
-from bhushgpt.shard_search import find_shards
 from bhushgpt.tokenizers import ByteTokenizer, Tokenizer
 from tests.pages import make_pages, openwebtext, real_pages, shard
 
@@ -245,7 +244,7 @@ def test_a_share_without_sense_is_refused(archive, share):
 def test_pieces_of_a_long_text_give_the_ids_of_the_whole():
     text = "".join(make_pages(80, seed=3)).replace(".", "'s\n") + "a\n\n\nb \n c\n'd\n  end\n\n"
     for longest in (20, 100, 1000):
-        parts = list(pieces(text, longest))
+        parts = list(cut_long_text(text, longest))
         assert "".join(parts) == text and len(parts) > 10
         ids = np.concatenate([BPE.encode_to_numpy(part) for part in parts])
         assert ids.tolist() == BPE.encode_ordinary(text)

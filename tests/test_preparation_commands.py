@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from bhushgpt.bpe import BPETokenizer
-from bhushgpt.cli import main
-from bhushgpt.prepared_tokens import PreparedTokens
+from bhushgpt.commands.line import main
+from bhushgpt.data.prepared import PreparedTokens
 from bhushgpt.tokenizers import ByteTokenizer
 from tests.pages import make_pages, openwebtext, real_pages
 from tools.curriculum import ROOT

@@ -8,7 +8,7 @@ import torch
 
 from bhushgpt.errors import UserError
 from bhushgpt.gpt import GPT, GPTConfig
-from bhushgpt.losses import next_token_loss
+from bhushgpt.language_model import next_token_loss
 from bhushgpt.presets import GPT2_SIZES, PRESETS, build_model, preset
 
 BUILT = [name for name in PRESETS if name not in GPT2_SIZES]

@@ -4,8 +4,7 @@ import gc
 
 import pytest
 
-from bhushgpt.progress import progress
-from bhushgpt.training import Report
+from bhushgpt.training import Report, progress
 
 
 def report(step: int, loss: float = 2.5) -> Report:

@@ -1,18 +1,24 @@
 """The quick forms of a CPU are the plain layers: values, slopes, and who falls back to them."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from bhushgpt import blocked_attention, fused_bias, sigmoid_gelu
 from bhushgpt.attention import CausalSelfAttention
-from bhushgpt.blocked_attention import BlockedAttention, use_blocked_attention
-from bhushgpt.compilation import compile_trouble
-from bhushgpt.fused_bias import FusedBiasLinear, can_fuse, use_fused_bias
 from bhushgpt.positions import Rotary
-from bhushgpt.sigmoid_gelu import SigmoidGELU, use_sigmoid_gelu
+from bhushgpt.speed import cpu_layers
+from bhushgpt.speed.acceleration import compile_trouble
+from bhushgpt.speed.cpu_layers import (
+    QUICK,
+    FusedBiasLinear,
+    QuickAttention,
+    SigmoidGELU,
+    can_fuse,
+)
+from bhushgpt.speed.views import view
 
 # Of the largest number: a bfloat16 has 8 bits for its digits.
 ROUNDING = {torch.float32: 2e-6, torch.bfloat16: 2**-7}
@@ -41,8 +47,8 @@ def assert_same(ours: nn.Module, plain: nn.Module, x: torch.Tensor, dtype: torch
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(sigmoid_gelu, "BLOCK", 100)
-    monkeypatch.setattr(blocked_attention, "BLOCK", 2 * 3 * 7 * 7)  # two texts of 7 tokens
+    monkeypatch.setattr(cpu_layers, "NUMBERS_AT_ONCE", 100)
+    monkeypatch.setattr(cpu_layers, "SCORES_AT_ONCE", 2 * 3 * 7 * 7)  # two texts of 7 tokens
 
 
 @pytest.mark.parametrize("dtype", TYPES)
@@ -78,8 +84,8 @@ def test_a_layer_with_its_bias_is_that_layer(dtype, shape):
     if not can_fuse(dtype):
         pytest.skip(f"this PyTorch does not add biases so in {dtype} on this processor")
     plain = nn.Linear(9, 17)
-    ours = copy.deepcopy(plain)
-    assert use_fused_bias(ours) == 1 and type(ours) is FusedBiasLinear
+    ours = view(copy.deepcopy(plain), QUICK)
+    assert type(ours) is FusedBiasLinear
     assert_same(ours, plain, torch.randn(shape), dtype)
 
 
@@ -90,11 +96,10 @@ def test_frozen_weights_get_no_slope():
     assert layer.weight.grad is None and layer.bias.grad is not None
 
 
-def attentions(**settings) -> tuple[CausalSelfAttention, CausalSelfAttention]:
+def attentions(**settings) -> tuple[Any, CausalSelfAttention]:
     torch.manual_seed(0)
     plain = CausalSelfAttention(12, 3, **settings)
-    ours = copy.deepcopy(plain)
-    assert use_blocked_attention(ours) == 1
+    ours = view(copy.deepcopy(plain), {CausalSelfAttention: QuickAttention})
     return ours, plain
 
 
@@ -105,14 +110,14 @@ def test_attention_by_blocks_is_attention(dtype, texts, small_blocks):
 
 
 def test_a_block_of_one_text_may_be_larger_than_planned(monkeypatch):
-    monkeypatch.setattr(blocked_attention, "BLOCK", 1)
+    monkeypatch.setattr(cpu_layers, "SCORES_AT_ONCE", 1)
     assert_same(*attentions(), torch.randn(3, 7, 12), torch.float32)
 
 
 @pytest.mark.parametrize("form", ["auto", "explicit"])
 def test_blocks_are_really_taken(form, small_blocks, monkeypatch):
     ours, _ = attentions(form=form)
-    monkeypatch.setattr(CausalSelfAttention, "forward", lambda self, x: pytest.fail("not blocked"))
+    monkeypatch.setattr(QuickAttention, "explicit", lambda *given: pytest.fail("not blocked"))
     ours(torch.randn(4, 7, 12))
 
 
@@ -121,13 +126,13 @@ def test_blocks_are_really_taken(form, small_blocks, monkeypatch):
 )
 def test_what_blocks_do_not_know_goes_the_usual_way(settings, small_blocks, monkeypatch):
     ours, plain = attentions(**settings)
-    monkeypatch.setattr(blocked_attention._Blocked, "apply", lambda *a: pytest.fail("blocked"))
+    monkeypatch.setattr(cpu_layers._Blocked, "apply", lambda *a: pytest.fail("blocked"))
     x = torch.randn(4, 7, 12)
     values = []
     for module in (ours, plain):
         torch.manual_seed(2)
         values.append(module(x))
-    assert torch.equal(*values)
+    torch.testing.assert_close(*values, atol=1e-6, rtol=1e-5)
 
 
 def test_whoever_looks_at_the_weights_sees_them(small_blocks):
@@ -135,7 +140,7 @@ def test_whoever_looks_at_the_weights_sees_them(small_blocks):
     seen = []
     ours.weights.register_forward_hook(lambda module, given, result: seen.append(result))
     ours(torch.randn(4, 7, 12))
-    assert seen[0].shape == (12, 7, 7)
+    assert seen[0].shape == (4, 3, 7, 7)
 
 
 def test_without_a_gradient_all_are_the_plain_layers(small_blocks, monkeypatch):
@@ -143,20 +148,30 @@ def test_without_a_gradient_all_are_the_plain_layers(small_blocks, monkeypatch):
     x = torch.randn(4, 7, 12)
     with torch.no_grad():
         plain = layers(x)
-        for use in (use_sigmoid_gelu, use_fused_bias, use_blocked_attention):
-            assert use(layers) > 0 and use(layers) == 0
-        for function in (sigmoid_gelu._SigmoidGELU, fused_bias._FusedBias):
+        quick = view(layers, QUICK)
+        for function in (cpu_layers._SigmoidGELU, cpu_layers._FusedBias):
             monkeypatch.setattr(function, "apply", lambda *a: pytest.fail("not plain"))
-        monkeypatch.setattr(blocked_attention._Blocked, "apply", lambda *a: pytest.fail("blocked"))
-        assert torch.equal(layers(x), plain)
+        monkeypatch.setattr(cpu_layers._Blocked, "apply", lambda *a: pytest.fail("blocked"))
+        torch.testing.assert_close(quick(x), plain, atol=1e-6, rtol=1e-5)
 
 
-def test_checkpoints_do_not_notice():
+def test_a_view_has_the_weights_and_hooks_of_the_model_which_does_not_notice():
     layers = nn.Sequential(nn.Linear(12, 12), CausalSelfAttention(12, 3), nn.GELU("tanh"))
-    keys = list(layers.state_dict())
-    for use in (use_sigmoid_gelu, use_fused_bias, use_blocked_attention):
-        use(layers)
-    assert list(layers.state_dict()) == keys and isinstance(layers[1], BlockedAttention)
+    kinds = [type(module) for module in layers.modules()]
+    quick: Any = view(layers, QUICK)
+    assert [type(module) for module in quick] == [FusedBiasLinear, QuickAttention, SigmoidGELU]
+    assert [type(module) for module in layers.modules()] == kinds
+    assert list(quick.state_dict()) == list(layers.state_dict())
+    assert all(a is b for a, b in zip(quick.parameters(), layers.parameters(), strict=True))
+    # What comes later is shared as well: other weights, and whoever looks at a layer.
+    layers.load_state_dict({name: 0 * value for name, value in layers.state_dict().items()})
+    seen = []
+    layers[1].register_forward_hook(lambda *given: seen.append(given[2]))
+    layers[0].weight = nn.Parameter(torch.ones(12, 12))
+    assert quick(torch.randn(1, 7, 12)).abs().max() == 0 and len(seen) == 1
+    assert quick[0].weight is layers[0].weight
+    layers.double()
+    assert quick[0].weight.dtype == torch.float64
 
 
 def test_compiled_they_are_the_same(small_blocks):
@@ -164,15 +179,15 @@ def test_compiled_they_are_the_same(small_blocks):
         pytest.skip(trouble)
     layers = nn.Sequential(nn.Linear(12, 12), CausalSelfAttention(12, 3), nn.GELU("tanh"))
     plain = copy.deepcopy(layers)
-    for use in (use_sigmoid_gelu, use_fused_bias, use_blocked_attention):
-        use(layers)
-    layers.compile()
-    assert_same(layers, plain, torch.randn(4, 7, 12), torch.float32)
+    quick = view(layers, QUICK)
+    quick.compile()
+    assert layers._compiled_call_impl is None
+    assert_same(quick, plain, torch.randn(4, 7, 12), torch.float32)
 
 
 def test_what_is_not_the_same_would_be_noticed(small_blocks, monkeypatch):
-    monkeypatch.setattr(sigmoid_gelu, "CUBIC", 1.01 * sigmoid_gelu.CUBIC)
-    monkeypatch.setattr(blocked_attention, "causal_mask", lambda *sizes: torch.zeros(sizes))
+    monkeypatch.setattr(cpu_layers, "CUBIC", 1.01 * cpu_layers.CUBIC)
+    monkeypatch.setattr(cpu_layers, "causal_mask", lambda *sizes: torch.zeros(sizes))
     with pytest.raises(AssertionError):
         gelus = SigmoidGELU(approximate="tanh"), nn.GELU(approximate="tanh")
         assert_same(*gelus, torch.randn(50), torch.float32)

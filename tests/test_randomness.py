@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bhushgpt.randomness import step_randomness
+from bhushgpt.training import step_randomness
 
 CPU = torch.device("cpu")
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bhushgpt.downloads import DownloadError
-from bhushgpt.registry import Source, corpora
+from bhushgpt.sources.downloads import DownloadError
+from bhushgpt.sources.registry import Source, corpora
 
 NAMES = sorted(corpora())
 

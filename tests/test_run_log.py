@@ -8,18 +8,23 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from bhushgpt import saves, session
-from bhushgpt.acceleration import AcceleratedLoss
-from bhushgpt.checkpoint_links import followed
-from bhushgpt.checkpoints import load_checkpoint
-from bhushgpt.cli import main
-from bhushgpt.disk_space import NoRoom
+from bhushgpt.commands.line import main
 from bhushgpt.errors import UserError
-from bhushgpt.glances import usual_interval, windows_at_once
-from bhushgpt.run_log import RunLog, machine_limit
-from bhushgpt.runs import RunFolder
-from bhushgpt.step_reports import Report
-from bhushgpt.tensorboards import FOLDER, NAMES
+from bhushgpt.files import NoRoom
+from bhushgpt.runs import session
+from bhushgpt.runs.folder import RunFolder
+from bhushgpt.runs.monitoring import (
+    FOLDER,
+    NAMES,
+    RunLog,
+    machine_limit,
+    usual_interval,
+    windows_at_once,
+)
+from bhushgpt.speed.acceleration import AcceleratedLoss
+from bhushgpt.storage.checkpoints import load_checkpoint
+from bhushgpt.storage.run_folder import followed
+from bhushgpt.training import Report
 from tests.interrupted_runs import STEPS, history, train
 
 
@@ -56,7 +61,7 @@ def test_numbers_that_a_machine_cannot_multiply_have_no_limit(monkeypatch):
     def refuse(*arguments, **more):
         raise UserError("cannot multiply")
 
-    monkeypatch.setattr("bhushgpt.run_log.matmul_limit", refuse)
+    monkeypatch.setattr("bhushgpt.runs.monitoring.matmul_limit", refuse)
     assert machine_limit.__wrapped__("cpu", "float16") is None
 
 
@@ -109,7 +114,7 @@ def test_a_jump_of_the_loss_is_reported_while_it_trains(text, tmp_path, monkeypa
 def test_a_full_disk_is_said_and_training_goes_on_to_the_last_save(
     text, tmp_path, monkeypatch, capsys
 ):
-    original, full = saves.save_checkpoint, []
+    original, full = session.save_checkpoint, []
 
     def save(folder, state, *rest, **more):
         if state.step == 8:
@@ -117,21 +122,21 @@ def test_a_full_disk_is_said_and_training_goes_on_to_the_last_save(
             raise NoRoom("The disk is full.")
         return original(folder, state, *rest, **more)
 
-    monkeypatch.setattr(saves, "save_checkpoint", save)
+    monkeypatch.setattr(session, "save_checkpoint", save)
     assert train(text, tmp_path / "run", "--save-every", 4) == 0
     assert full == [8]
     assert "The disk is full. Training goes on." in capsys.readouterr().err
 
 
 def test_a_disk_that_is_full_at_the_end_is_an_error(text, tmp_path, monkeypatch, capsys):
-    original = saves.save_checkpoint
+    original = session.save_checkpoint
 
     def save(folder, state, *rest, **more):
         if state.step == STEPS:
             raise NoRoom("The disk is full.")
         return original(folder, state, *rest, **more)
 
-    monkeypatch.setattr(saves, "save_checkpoint", save)
+    monkeypatch.setattr(session, "save_checkpoint", save)
     assert train(text, tmp_path / "run") == 1
     err = capsys.readouterr().err
     assert "bhushgpt: The disk is full." in err
@@ -145,7 +150,7 @@ def test_a_bad_batch_stops_the_run_and_can_be_left_out(text, tmp_path, monkeypat
 
     def taken(self, step):
         inputs, targets = take(self, step)
-        if step == 12:
+        if step == 12 and 12 not in self.skip:
             bad[:] = [inputs]
         return inputs, targets
 

@@ -6,8 +6,7 @@ import torch
 from torch import nn
 
 from bhushgpt.bigram import Bigram, BigramConfig, CountedBigram
-from bhushgpt.language_model import LanguageModel
-from bhushgpt.sampling import draw, sample
+from bhushgpt.language_model import LanguageModel, draw, sample
 
 
 class Watched(LanguageModel):

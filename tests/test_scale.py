@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from bhushgpt.environment import current_scale, pick
 from bhushgpt.errors import UserError
-from bhushgpt.scale import current_scale, pick
 
 
 @pytest.mark.parametrize("scale", ["smoke", "laptop", "gpu"])

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bhushgpt.schedules import SCHEDULES, learning_rate
-from bhushgpt.training_config import TrainingConfig
+from bhushgpt.training_config import SCHEDULES, TrainingConfig, learning_rate
 
 
 def settings(**changes: Any) -> TrainingConfig:

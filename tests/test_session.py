@@ -11,16 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from bhushgpt.completion import complete_text, prompt_ids
 from bhushgpt.corpus import load_text
-from bhushgpt.distributed import World
 from bhushgpt.errors import UserError
-from bhushgpt.generation import Sampling
-from bhushgpt.interruption import Interruption, Stopped
+from bhushgpt.generation import Sampling, complete_text, prompt_ids
 from bhushgpt.presets import build_model, preset
-from bhushgpt.runs import HISTORY, RECORD, RunFolder
-from bhushgpt.session_setup import start_session
-from bhushgpt.texts import open_text
+from bhushgpt.runs.folder import HISTORY, RECORD, RunFolder
+from bhushgpt.runs.interruption import Interruption, Stopped
+from bhushgpt.runs.start import start_session
+from bhushgpt.runs.training_text import open_text
+from bhushgpt.speed.distributed import World
 from bhushgpt.tokenizers import ByteTokenizer, CharTokenizer
 from bhushgpt.training import Report
 
@@ -143,7 +142,7 @@ def test_a_run_that_cannot_be_saved_at_first_leaves_no_run_behind(tmp_path, monk
 
     (tmp_path / "text.txt").write_text("some words " * 100)
     text, out = str(tmp_path / "text.txt"), tmp_path / "run"
-    monkeypatch.setattr("bhushgpt.saves.save_checkpoint", fail)
+    monkeypatch.setattr("bhushgpt.runs.session.save_checkpoint", fail)
     with pytest.raises(UserError, match="disk full"):
         start(text, out)
     monkeypatch.undo()

@@ -22,10 +22,15 @@ import torch
 from IPython.core.interactiveshell import InteractiveShell
 from torch import nn
 
-from bhushgpt.live_shapes import execute_comments, shapes
-from bhushgpt.shape_checks import Letters, ShapeCommentError, judge
-from bhushgpt.shape_comments import DeadComment, find_claims, read_comment
-from bhushgpt.shape_tracer import ShapeTrace
+from bhushgpt.shapes.claims import (
+    DeadComment,
+    Letters,
+    ShapeCommentError,
+    find_claims,
+    judge,
+    read_comment,
+)
+from bhushgpt.shapes.tracing import ShapeTrace, execute_comments, shapes
 
 ROOT = Path(__file__).resolve().parent.parent
 DRIVERS = ROOT / "tests" / "shape_drivers"

@@ -7,10 +7,17 @@ import tarfile
 
 import pytest
 
-from bhushgpt import stand_in as module
+from bhushgpt.data import openwebtext as module
+from bhushgpt.data.openwebtext import (
+    CorpusPart,
+    cut_pages,
+    find_openwebtext,
+    kept,
+    named_text,
+    pack_pages,
+    stand_in,
+)
 from bhushgpt.errors import UserError
-from bhushgpt.stand_in import cut_pages, kept, pack_pages, stand_in
-from bhushgpt.web_corpora import Source, named_text, openwebtext
 from tests.pages import make_pages, real_pages
 
 NAME = re.compile(r"openwebtext/urlsf_subset00-\d+_data\.xz")
@@ -82,10 +89,10 @@ def test_without_network_and_folder_the_stand_in_comes_and_says_so(monkeypatch, 
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.delenv("BHUSHGPT_DATA", raising=False)
     place = tmp_path / "made.tar"
-    monkeypatch.setattr("bhushgpt.web_corpora.stand_in", lambda: place)
-    monkeypatch.setattr("bhushgpt.web_corpora.cache_folder", lambda: tmp_path)
-    (source,) = openwebtext()
-    assert isinstance(source, Source)
+    monkeypatch.setattr("bhushgpt.data.openwebtext.stand_in", lambda: place)
+    monkeypatch.setattr("bhushgpt.data.openwebtext.cache_folder", lambda: tmp_path)
+    (source,) = find_openwebtext()
+    assert isinstance(source, CorpusPart)
     assert source.places == [place] and source.title.startswith("Stand-in for OpenWebText")
     assert source.notice.startswith("OpenWebText itself could not be had (the environment var")
 
@@ -93,8 +100,8 @@ def test_without_network_and_folder_the_stand_in_comes_and_says_so(monkeypatch, 
 def test_archives_in_the_learners_folder_come_first(monkeypatch, tmp_path):
     (tmp_path / "urlsf_subset07.tar").write_bytes(pack_pages(make_pages(3)))
     monkeypatch.setenv("BHUSHGPT_DATA", str(tmp_path))
-    (source,) = openwebtext()
-    assert isinstance(source, Source)
+    (source,) = find_openwebtext()
+    assert isinstance(source, CorpusPart)
     assert source.places == [tmp_path / "urlsf_subset07.tar"]
     assert source.notice == "1 of its 21 archives, from BHUSHGPT_DATA."
 

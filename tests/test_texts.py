@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bhushgpt import texts
-from bhushgpt.cli import main
+from bhushgpt.commands.line import main
+from bhushgpt.data.prepared import PreparedTokens
 from bhushgpt.errors import UserError
-from bhushgpt.ladder import count_floors
-from bhushgpt.prepared_tokens import PreparedTokens
-from bhushgpt.texts import open_text
+from bhushgpt.ngrams import count_floors
+from bhushgpt.runs import training_text
+from bhushgpt.runs.training_text import open_text
 from bhushgpt.tokenizers import ByteTokenizer
 
 DOCUMENTS = [
@@ -55,8 +55,8 @@ def test_prepared_tokens_are_the_text_and_stay_on_the_disk(prepared):
 
 
 def test_of_very_many_tokens_the_first_are_judged_and_counted(prepared, monkeypatch):
-    monkeypatch.setattr(texts, "JUDGED_TOKENS", 500)
-    monkeypatch.setattr(texts, "COUNTED_TOKENS", 3000)
+    monkeypatch.setattr(training_text, "JUDGED_TOKENS", 500)
+    monkeypatch.setattr(training_text, "COUNTED_TOKENS", 3000)
     text, found = open_text(str(prepared)), PreparedTokens.open(prepared)
     assert text.held_out.tolist() == found.held_out.tolist()[:500]
     assert text.held_out_bytes == 500  # each token is a byte here
@@ -71,8 +71,8 @@ def test_bytes_of_a_part_are_those_of_its_text_without_the_marks_between(prepare
         eot_id = 10
 
     ids = np.array(list("höher\nals\n".encode()))
-    assert texts._text_bytes(ids, Marked()) == len("höherals".encode())
-    assert texts._text_bytes(ids, ByteTokenizer()) == len(ids)
+    assert training_text._text_bytes(ids, Marked()) == len("höherals".encode())
+    assert training_text._text_bytes(ids, ByteTokenizer()) == len(ids)
 
 
 def test_a_run_on_prepared_tokens_reports_floors_and_bits_per_byte_and_is_evaluated_alike(
@@ -121,8 +121,8 @@ def test_a_text_far_larger_than_the_judged_part_needs_no_memory_for_it(tmp_path)
 import sys, numpy as np, resource, psutil
 from bhushgpt.batches import Batches
 from bhushgpt.tokenizers import ByteTokenizer
-from bhushgpt import texts
-from bhushgpt.token_files import TokenFile, header_bytes
+from bhushgpt.runs import training_text
+from bhushgpt.data.token_files import TokenFile, header_bytes
 folder, tokenizer = sys.argv[1], ByteTokenizer()
 count = 200_000_000
 with open(folder + "/train.tokens", "wb") as file:
@@ -130,7 +130,8 @@ with open(folder + "/train.tokens", "wb") as file:
     file.truncate(64 + 2 * count)  # zeros, which take no room on the disk
 before = psutil.Process().memory_info().rss
 train = TokenFile(folder + "/train.tokens", tokenizer)
-text = texts.Text(title="", size="", digest="", unit="token", tokenizer=tokenizer, train=train,
+text = training_text.Text(title="", size="", digest="", unit="token", tokenizer=tokenizer,
+                  train=train,
                   held_out=np.zeros(1000, np.uint16), held_out_bytes=999)
 batches = Batches(text.train, 8, 64)
 for step in range(50):

@@ -5,9 +5,16 @@ import itertools
 import pytest
 import torch
 
-from bhushgpt.clocks import DeviceClock, FakeDevice
 from bhushgpt.errors import UserError
-from bhushgpt.timing import Timing, alternate, format_seconds, measure, speedup
+from bhushgpt.timing import (
+    DeviceClock,
+    FakeDevice,
+    Timing,
+    alternate,
+    format_seconds,
+    measure,
+    speedup,
+)
 
 
 class WatchedDevice(FakeDevice):

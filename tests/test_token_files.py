@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bhushgpt.batches import Batches
+from bhushgpt.data.token_files import HEADER, TokenFile, TokenWriter, header_bytes, token_type
 from bhushgpt.errors import UserError
-from bhushgpt.token_files import HEADER, TokenFile, header_bytes, token_type
-from bhushgpt.token_writers import TokenWriter
 from bhushgpt.tokenizers import ByteTokenizer, CharTokenizer
 
 BYTES = ByteTokenizer()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bhushgpt.bpe import BPETokenizer
 from bhushgpt.errors import UserError
-from bhushgpt.tokenizer_json import TOKENIZER_CONFIG, end_of_text, write_tokenizer
+from bhushgpt.interop.tokenizer_json import TOKENIZER_CONFIG, end_of_text, write_tokenizer
 from bhushgpt.tokenizers import ByteTokenizer, CharTokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # transformers' own

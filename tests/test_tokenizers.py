@@ -10,12 +10,7 @@ from hypothesis import strategies as st
 
 from bhushgpt.corpus import load_text
 from bhushgpt.errors import UserError
-from bhushgpt.tokenizers import (
-    ByteTokenizer,
-    CharTokenizer,
-    load_tokenizer,
-    tokenizer_from_dict,
-)
+from bhushgpt.tokenizers import ByteTokenizer, CharTokenizer, load_tokenizer, tokenizer_from_dict
 
 
 @settings(deadline=None)

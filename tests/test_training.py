@@ -13,12 +13,9 @@ from bhushgpt.batches import Batches
 from bhushgpt.bigram import CountedBigram
 from bhushgpt.errors import UserError
 from bhushgpt.evaluation import evaluate
-from bhushgpt.language_model import LanguageModel
-from bhushgpt.losses import next_token_loss
-from bhushgpt.sampling import sample
-from bhushgpt.schedules import learning_rate
+from bhushgpt.language_model import LanguageModel, next_token_loss, sample
 from bhushgpt.training import Report, TrainState, batch_loss, train
-from bhushgpt.training_config import TrainingConfig
+from bhushgpt.training_config import TrainingConfig, learning_rate
 
 V, T = 9, 6
 TEXT = np.random.default_rng(0).integers(0, V, 400) ** 2 % V

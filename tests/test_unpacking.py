@@ -11,20 +11,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bhushgpt import unpacking
-from bhushgpt.unpacking import Damaged, Limits, Unpacked, unpacked
+from bhushgpt.data import archives
+from bhushgpt.data.archives import Damaged, Unpacked, UnpackingLimits, unpacked
 
 PACK = {
     "xz": lzma.compress,
     "gz": gzip.compress,
     "bz2": bz2.compress,
-    "zst": unpacking.zstd.compress,
+    "zst": archives.zstd.compress,
 }
 DATA = random.Random(0).randbytes(3000) + b"To Sherlock Holmes she is always the woman. " * 5000
 packings = pytest.mark.parametrize("packing", PACK)
 
 
-def read(data: bytes, packing: str, limits: Limits | None = None) -> bytes:
+def read(data: bytes, packing: str, limits: UnpackingLimits | None = None) -> bytes:
     return Unpacked(io.BytesIO(data), packing, limits).readall()
 
 
@@ -42,7 +42,7 @@ def test_several_streams_in_a_row_are_one(packing):
 
 @given(data=st.binary(max_size=2000), cut=st.integers(1, 400))
 def test_pieces_of_any_length_give_the_same_bytes(data, cut):
-    stream = unpacked(io.BytesIO(lzma.compress(data)), "xz", Limits())
+    stream = unpacked(io.BytesIO(lzma.compress(data)), "xz", UnpackingLimits())
     assert b"".join(iter(lambda: stream.read(cut), b"")) == data
 
 
@@ -81,7 +81,7 @@ def test_trailing_zeros_are_padding_and_trailing_junk_is_noted(packing):
 @packings
 def test_a_bomb_is_refused_before_it_is_unpacked(packing):
     packed = PACK[packing](bytes(2**26))
-    stream = Unpacked(io.BytesIO(packed), packing, Limits(free_bytes=2**20))
+    stream = Unpacked(io.BytesIO(packed), packing, UnpackingLimits(free_bytes=2**20))
     with pytest.raises(Damaged, match=r"it is a bomb: [\d,]+ bytes have unpacked to"):
         stream.readall()
     assert stream.unpacked_bytes < 2**25
@@ -90,22 +90,22 @@ def test_a_bomb_is_refused_before_it_is_unpacked(packing):
 def test_the_total_is_limited():
     noise = random.Random(1).randbytes(5000)
     with pytest.raises(Damaged, match="it unpacks to more than 4,000 bytes"):
-        read(lzma.compress(noise), "xz", Limits(total_bytes=4000))
-    assert read(lzma.compress(noise), "xz", Limits(total_bytes=5000)) == noise
+        read(lzma.compress(noise), "xz", UnpackingLimits(total_bytes=4000))
+    assert read(lzma.compress(noise), "xz", UnpackingLimits(total_bytes=5000)) == noise
 
 
 def test_an_archive_that_needs_much_memory_is_refused():
     wide = [{"id": lzma.FILTER_LZMA2, "dict_size": 2**23}]
     packed = lzma.compress(b"Holmes", filters=wide)
     with pytest.raises(Damaged, match="it needs more than 1 MiB to be unpacked"):
-        read(packed, "xz", Limits(memory_bytes=2**20))
-    options: Any = {unpacking.zstd.CompressionParameter.window_log: 24}
-    compressor = unpacking.zstd.ZstdCompressor(options=options)
+        read(packed, "xz", UnpackingLimits(memory_bytes=2**20))
+    options: Any = {archives.zstd.CompressionParameter.window_log: 24}
+    compressor = archives.zstd.ZstdCompressor(options=options)
     packed = compressor.compress(b"a") + compressor.flush()
     with pytest.raises(Damaged, match=r"needs more than 1 MiB|too much memory"):
-        read(packed, "zst", Limits(memory_bytes=2**20))
+        read(packed, "zst", UnpackingLimits(memory_bytes=2**20))
 
 
 def test_without_a_packing_the_stream_is_given_back():
     stream = io.BytesIO(b"plain")
-    assert unpacked(stream, "", Limits()) is stream
+    assert unpacked(stream, "", UnpackingLimits()) is stream

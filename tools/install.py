@@ -36,7 +36,7 @@ INPUTS = ("requirements.txt", "pyproject.toml", "tools/install.py")
 
 GET_BOOK = """
 import sys
-from bhushgpt.bpe_gpt2 import gpt2_merges
+from bhushgpt.bpe import gpt2_merges
 from bhushgpt.corpus import load_text
 from bhushgpt.errors import UserError
 try:

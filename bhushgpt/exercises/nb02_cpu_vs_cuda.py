@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from bhushgpt.clocks import Clock, FakeDevice
 from bhushgpt.exercises.exercise import Exercise
-from bhushgpt.timing import format_seconds
+from bhushgpt.timing import Clock, FakeDevice, format_seconds
 
 Answer = Callable[..., Any]
 LAUNCH, BUSY = 0.001, 0.1  # seconds of the fake device's operation: handing over, computing

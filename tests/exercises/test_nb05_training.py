@@ -6,7 +6,7 @@ from kill_table import assert_exercise
 from bhushgpt.bigram import Bigram, BigramConfig
 from bhushgpt.evaluation import evaluate
 from bhushgpt.exercises.nb05_training import clip, lion, text_loss
-from bhushgpt.losses import token_losses
+from bhushgpt.language_model import token_losses
 
 
 def test_the_kill_table_of_lion():

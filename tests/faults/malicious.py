@@ -26,23 +26,21 @@ import numpy as np
 import torch
 
 from bhushgpt.bpe import BPETokenizer
-from bhushgpt.checkpoints import load_checkpoint, save_checkpoint
+from bhushgpt.commands.doctor import check_run
 from bhushgpt.corpus import load_text
-from bhushgpt.distributed import World
-from bhushgpt.distributed_checkpoints import load_distributed
+from bhushgpt.data.preparation import make_plan, prepare
+from bhushgpt.data.prepared import PreparedTokens
+from bhushgpt.data.shards import find_shards
+from bhushgpt.data.token_files import TokenFile
 from bhushgpt.errors import UserError
-from bhushgpt.interop import from_hf, to_hf
-from bhushgpt.machine_records import load_records
-from bhushgpt.manifests import MANIFEST, write_manifest
-from bhushgpt.preparation import prepare
-from bhushgpt.preparation_plan import make_plan
-from bhushgpt.prepared_tokens import PreparedTokens
-from bhushgpt.run_checks import check_run
-from bhushgpt.shard_search import find_shards
-from bhushgpt.tensor_files import load_tensors
-from bhushgpt.token_files import TokenFile
+from bhushgpt.interop.gpt2 import from_hf, to_hf
+from bhushgpt.roofline import load_records
+from bhushgpt.speed.distributed import World
+from bhushgpt.storage.checkpoints import load_checkpoint, load_weights, save_checkpoint
+from bhushgpt.storage.distributed import load_distributed
+from bhushgpt.storage.run_folder import MANIFEST, write_manifest
+from bhushgpt.storage.tensors import load_tensors
 from bhushgpt.tokenizers import ByteTokenizer, CharTokenizer, load_tokenizer
-from bhushgpt.weight_files import load_weights
 from tests.small_runs import TOKENIZER, fresh_state, small_config
 
 MIB = 2**20

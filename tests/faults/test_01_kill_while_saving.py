@@ -7,9 +7,8 @@ import sys
 
 import pytest
 
-from bhushgpt.checkpoint_folders import sweep
-from bhushgpt.checkpoints import load_checkpoint, save_checkpoint
-from bhushgpt.leftovers import LEFT
+from bhushgpt.storage.checkpoints import load_checkpoint, save_checkpoint
+from bhushgpt.storage.run_folder import LEFT, sweep
 from tests.small_runs import TOKENIZER, fresh_state, small_config
 from tools.curriculum import ROOT
 

@@ -2,10 +2,9 @@
 
 import pytest
 
-from bhushgpt.checkpoint_folders import newest_good_checkpoint
-from bhushgpt.checkpoints import MODEL, load_checkpoint, save_checkpoint
 from bhushgpt.errors import UserError
-from bhushgpt.manifests import MANIFEST
+from bhushgpt.storage.checkpoints import MODEL, load_checkpoint, save_checkpoint
+from bhushgpt.storage.run_folder import MANIFEST, newest_good_checkpoint
 from tests.small_runs import TOKENIZER, fresh_state, small_config
 
 

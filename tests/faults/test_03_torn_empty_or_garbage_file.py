@@ -2,9 +2,15 @@
 
 import pytest
 
-from bhushgpt.checkpoint_folders import newest_good_checkpoint
-from bhushgpt.checkpoints import MODEL, OPTIMIZER, SETTINGS, load_checkpoint, save_checkpoint
 from bhushgpt.errors import UserError
+from bhushgpt.storage.checkpoints import (
+    MODEL,
+    OPTIMIZER,
+    SETTINGS,
+    load_checkpoint,
+    save_checkpoint,
+)
+from bhushgpt.storage.run_folder import newest_good_checkpoint
 from bhushgpt.training import train
 from tests.small_runs import TOKENIZER, batches_of, fresh_state, small_config
 

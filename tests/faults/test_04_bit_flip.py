@@ -4,8 +4,8 @@ from itertools import islice
 
 import pytest
 
-from bhushgpt import manifests
 from bhushgpt.errors import UserError
+from bhushgpt.storage import run_folder
 from tests.faults.campaigns.bit_flips import (
     campaign,
     make_checkpoint,
@@ -37,6 +37,6 @@ def test_the_campaign_notices_a_check_of_sizes_alone(checkpoint, monkeypatch) ->
         if file.stat().st_size != saved["bytes"]:
             raise UserError(f"{file} is damaged")
 
-    monkeypatch.setattr(manifests, "_compare", sizes_only)
+    monkeypatch.setattr(run_folder, "_compare", sizes_only)
     tally = campaign(checkpoint, random_flips(checkpoint, 20))
     assert any("loaded as if nothing were wrong" in line for line in tally.missed)

@@ -9,9 +9,10 @@ import torch
 from safetensors import SafetensorError
 from test_01_kill_while_saving import campaign
 
-from bhushgpt.checkpoints import load_checkpoint, save_checkpoint
-from bhushgpt.disk_space import NoRoom, check_room, expected_bytes
-from bhushgpt.leftovers import LEFT
+from bhushgpt.files import NoRoom, check_room
+from bhushgpt.forecast import expected_bytes
+from bhushgpt.storage.checkpoints import load_checkpoint, save_checkpoint
+from bhushgpt.storage.run_folder import LEFT
 from tests.faults.campaigns.full_disk import can_run
 from tests.small_runs import TOKENIZER, fresh_state, small_config
 
@@ -59,7 +60,7 @@ def test_a_disk_that_fills_up_meanwhile_leaves_what_was_there(error, run, monkey
     def full(*_, **__):
         raise error
 
-    monkeypatch.setattr("bhushgpt.checkpoints.save_file", full)
+    monkeypatch.setattr("bhushgpt.storage.checkpoints.save_file", full)
     with pytest.raises(NoRoom) as raised:
         save_checkpoint(folder, state, config, TOKENIZER)
     message = str(raised.value)

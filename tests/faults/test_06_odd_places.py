@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bhushgpt.checkpoint_folders import checkpoints, new_checkpoint
-from bhushgpt.checkpoints import MODEL, load_checkpoint, save_checkpoint
 from bhushgpt.errors import UserError
-from bhushgpt.manifests import MANIFEST, write_manifest
+from bhushgpt.storage.checkpoints import MODEL, load_checkpoint, save_checkpoint
+from bhushgpt.storage.run_folder import MANIFEST, list_checkpoints, new_checkpoint, write_manifest
 from tests.small_runs import TOKENIZER, fresh_state, small_config
 
 CONFIG = small_config(6)
@@ -33,7 +32,7 @@ def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     save(Path("~/run"))
-    assert [path.name for path in checkpoints(tmp_path / "run")] == ["step_00000000"]
+    assert [path.name for path in list_checkpoints(tmp_path / "run")] == ["step_00000000"]
     assert load_checkpoint(Path("~/run")).state.step == 0
 
 
@@ -145,7 +144,8 @@ def test_a_manifest_that_lists_a_file_elsewhere_is_refused(tmp_path) -> None:
         write_manifest(saved)
         # Forged with its own checksum right, as by someone who has read the source.
         forge = (
-            "import json, sys; from pathlib import Path; from bhushgpt import manifests as m;"
+            "import json, sys; from pathlib import Path;"
+            "from bhushgpt.storage import run_folder as m;"
             "f = Path(sys.argv[1]); c = m.read_manifest(f);"
             "c['files'][sys.argv[2]] = m.fingerprint(Path(sys.argv[3]));"
             "(f / m.MANIFEST).write_text(json.dumps(c | {'sha256': m._digest(c)}))"

@@ -8,11 +8,17 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from bhushgpt.bigram import BigramConfig
-from bhushgpt.checkpoints import MODEL, SETTINGS, load_checkpoint, save_checkpoint
 from bhushgpt.errors import UserError
-from bhushgpt.manifests import MANIFEST, write_manifest
+from bhushgpt.storage.checkpoints import (
+    MODEL,
+    SETTINGS,
+    load_checkpoint,
+    load_weights,
+    save_checkpoint,
+    save_weights,
+)
+from bhushgpt.storage.run_folder import MANIFEST, write_manifest
 from bhushgpt.tokenizers import CharTokenizer
-from bhushgpt.weight_files import load_weights, save_weights
 from tests.small_runs import TOKENIZER, fresh_state, small_config
 
 CONFIG = small_config(6)

@@ -6,12 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from bhushgpt.checkpoints import load_checkpoint, save_checkpoint
 from bhushgpt.errors import UserError
 from bhushgpt.presets import build_model
-from bhushgpt.state_tensors import plain_name, plain_names
+from bhushgpt.storage.checkpoints import (
+    load_checkpoint,
+    load_weights,
+    save_checkpoint,
+    save_weights,
+)
+from bhushgpt.storage.tensors import plain_name, plain_names
 from bhushgpt.training import TrainState, train
-from bhushgpt.weight_files import load_weights, save_weights
 from tests.small_runs import TOKENIZER, batches_of, fresh_state, same_weights, small_config
 
 CONFIG = small_config(6)

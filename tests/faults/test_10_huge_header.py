@@ -8,17 +8,16 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from bhushgpt.checkpoints import MODEL, OPTIMIZER, load_checkpoint, save_checkpoint
 from bhushgpt.errors import UserError
-from bhushgpt.manifests import MANIFEST, write_manifest
-from bhushgpt.tensor_files import (
-    KINDS,
-    LONGEST_HEADER,
-    MOST_TENSORS,
-    TensorFacts,
-    read_header,
+from bhushgpt.storage.checkpoints import (
+    MODEL,
+    OPTIMIZER,
+    load_checkpoint,
+    load_weights,
+    save_checkpoint,
 )
-from bhushgpt.weight_files import load_weights
+from bhushgpt.storage.run_folder import MANIFEST, write_manifest
+from bhushgpt.storage.tensors import KINDS, LONGEST_HEADER, MOST_TENSORS, TensorFacts, read_header
 from tests.small_runs import TOKENIZER, fresh_state, small_config
 
 

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from bhushgpt.batches import Batches
-from bhushgpt.checkpoint_folders import newest_good_checkpoint
-from bhushgpt.checkpoints import load_checkpoint, save_checkpoint
 from bhushgpt.errors import UserError
-from bhushgpt.manifests import FORMAT, MANIFEST, read_manifest
+from bhushgpt.storage.checkpoints import load_checkpoint, save_checkpoint
+from bhushgpt.storage.run_folder import FORMAT, MANIFEST, newest_good_checkpoint, read_manifest
 from bhushgpt.training import train
 from tools.curriculum import ROOT
 

@@ -10,15 +10,15 @@ from contextlib import contextmanager
 
 import pytest
 
-from bhushgpt import run_locks
-from bhushgpt.checkpoints import load_checkpoint, save_checkpoint
+from bhushgpt import files
 from bhushgpt.errors import UserError
-from bhushgpt.run_locks import LOCK, lock_run
+from bhushgpt.files import LOCK, lock_run
+from bhushgpt.storage.checkpoints import load_checkpoint, save_checkpoint
 from tests.small_runs import TOKENIZER, fresh_state, small_config
 from tools.curriculum import ROOT
 
 HOLD = (
-    "import sys; from pathlib import Path; from bhushgpt.run_locks import lock_run\n"
+    "import sys; from pathlib import Path; from bhushgpt.files import lock_run\n"
     "with lock_run(Path(sys.argv[1])): print('locked', flush=True); sys.stdin.read()"
 )
 
@@ -110,7 +110,7 @@ def test_a_lock_whose_file_was_just_removed_is_taken_again(tmp_path, monkeypatch
     if os.name == "nt":
         pytest.skip("Windows does not remove an open file.")
     tries = []
-    lock = run_locks._lock
+    lock = files._lock
 
     def late(handle, file):
         tries.append(handle)
@@ -118,7 +118,7 @@ def test_a_lock_whose_file_was_just_removed_is_taken_again(tmp_path, monkeypatch
             file.unlink()
         return lock(handle, file)
 
-    monkeypatch.setattr(run_locks, "_lock", late)
+    monkeypatch.setattr(files, "_lock", late)
     with lock_run(tmp_path):
         assert (tmp_path / LOCK).exists()
     assert len(tries) == 2

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from bhushgpt import checkpoint_folders, checkpoint_links, leftovers
-from bhushgpt.checkpoint_folders import checkpoints, set_aside_after
-from bhushgpt.checkpoint_links import BEST, LAST, followed
-from bhushgpt.checkpoints import MODEL, load_checkpoint, save_checkpoint
 from bhushgpt.errors import UserError
+from bhushgpt.storage import run_folder
+from bhushgpt.storage.checkpoints import MODEL, load_checkpoint, save_checkpoint
+from bhushgpt.storage.run_folder import BEST, LAST, followed, list_checkpoints, set_aside_after
 from tests.small_runs import TOKENIZER, fresh_state, small_config
 
 CONFIG = small_config(60)
@@ -34,7 +33,7 @@ def save(folder, *steps, **options):
 
 
 def steps(folder) -> list[int]:
-    return [int(path.name.removeprefix("step_")) for path in checkpoints(folder)]
+    return [int(path.name.removeprefix("step_")) for path in list_checkpoints(folder)]
 
 
 @pytest.mark.parametrize(("keep", "left"), [(1, [40]), (2, [30, 40]), (9, [10, 20, 30, 40])])
@@ -65,13 +64,13 @@ def test_the_last_saved_stays_though_others_have_higher_steps(run) -> None:
 
 def test_nothing_is_deleted_if_the_new_one_is_not_whole(run, monkeypatch) -> None:
     save(run, 10)
-    finish = checkpoint_folders._finish
+    finish = run_folder._finish
 
     def badly(temporary, target):
         finish(temporary, target)
         (target / MODEL).write_bytes(b"the disk did not keep its word")
 
-    monkeypatch.setattr(checkpoint_folders, "_finish", badly)
+    monkeypatch.setattr(run_folder, "_finish", badly)
     with pytest.raises(UserError, match=r"step_00000020.model\.safetensors is damaged"):
         save(run, 20, keep=1)
     assert steps(run) == [10, 20]
@@ -94,24 +93,24 @@ def test_stopped_between_two_names_the_old_one_has_its_own_back(error, run, monk
         save(run, 10)
     monkeypatch.undo()
     assert load_checkpoint(run).state.step == 10
-    assert leftovers.sweep(run) == []
+    assert run_folder.sweep(run) == []
 
 
 def test_a_deletion_that_fails_is_a_warning_and_the_run_goes_on(run, monkeypatch) -> None:
     save(run, 10)
-    monkeypatch.setattr(checkpoint_folders, "remove", lambda path: ".gone." not in path.name)
+    monkeypatch.setattr(run_folder, "remove", lambda path: ".gone." not in path.name)
     with pytest.warns(UserWarning, match=r"old checkpoint .*step_00000010 cannot be deleted\. The"):
         save(run, 20, keep=1)
     monkeypatch.undo()
     assert steps(run) == [20]
-    assert leftovers.sweep(run)[0].startswith("Removed .step_00000010.")  # at the next start
+    assert run_folder.sweep(run)[0].startswith("Removed .step_00000010.")  # at the next start
 
 
 def test_a_link_that_cannot_be_set_is_a_warning(tmp_path, monkeypatch) -> None:
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint_folders, "point", full)
+    monkeypatch.setattr(run_folder, "point", full)
     with pytest.warns(UserWarning, match=r"last cannot be set to step_00000010: No space left"):
         save(tmp_path, 10)
     assert load_checkpoint(tmp_path).state.step == 10
@@ -138,11 +137,11 @@ def test_a_link_to_anything_else_is_not_followed(target, tmp_path) -> None:
 def test_links_replace_each_other_in_both_forms(tmp_path, monkeypatch) -> None:
     save(tmp_path, 10, 20)
     monkeypatch.setattr("pathlib.Path.symlink_to", lambda *_, **__: os.stat("no such file"))
-    checkpoint_links.point(tmp_path, LAST, "step_00000010")
+    run_folder.point(tmp_path, LAST, "step_00000010")
     assert (tmp_path / LAST).read_text() == "step_00000010\n"
     assert followed(tmp_path, LAST) == tmp_path / "step_00000010"
     monkeypatch.undo()
-    checkpoint_links.point(tmp_path, LAST, "step_00000020")
+    run_folder.point(tmp_path, LAST, "step_00000020")
     assert followed(tmp_path, LAST) == tmp_path / "step_00000020"
 
 

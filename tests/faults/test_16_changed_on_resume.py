@@ -7,8 +7,9 @@ import shutil
 
 import pytest
 
-from bhushgpt.checkpoints import MODEL, latest_checkpoint, load_checkpoint
-from bhushgpt.cli import main
+from bhushgpt.commands.line import main
+from bhushgpt.storage.checkpoints import MODEL, load_checkpoint
+from bhushgpt.storage.run_folder import latest_checkpoint
 from tests.faults.trained import train_for_a_few_steps
 from tests.interrupted_runs import flags, history, train, whole_state
 

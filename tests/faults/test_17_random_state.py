@@ -7,10 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from bhushgpt.checkpoints import load_checkpoint, save_checkpoint
 from bhushgpt.errors import UserError
-from bhushgpt.manifests import MANIFEST, write_manifest
-from bhushgpt.random_states import RandomState
+from bhushgpt.storage.checkpoints import load_checkpoint, save_checkpoint
+from bhushgpt.storage.run_folder import MANIFEST, write_manifest
+from bhushgpt.storage.tensors import RandomState
 from tests.small_runs import TOKENIZER, fresh_state, small_config
 
 CONFIG = small_config(6)

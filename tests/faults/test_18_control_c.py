@@ -8,9 +8,10 @@ import pytest
 import torch
 from jupyter_client.manager import start_new_kernel
 
-from bhushgpt.acceleration import AcceleratedLoss
-from bhushgpt.checkpoints import latest_checkpoint, load_checkpoint
-from bhushgpt.cli import main
+from bhushgpt.commands.line import main
+from bhushgpt.speed.acceleration import AcceleratedLoss
+from bhushgpt.storage.checkpoints import load_checkpoint
+from bhushgpt.storage.run_folder import latest_checkpoint
 from bhushgpt.training import TrainState, batch_loss, train
 from tests.interrupted_runs import flags, history, launch, send_at, wait_for_step, whole_state
 from tests.interrupted_runs import train as train_by_command
@@ -31,7 +32,9 @@ def test_once_finishes_the_step_saves_and_says_how_to_go_on(
     text, unbroken, tmp_path, monkeypatch, capfd
 ):
     folder = tmp_path / "run"
-    send_at(monkeypatch, "bhushgpt.acceleration.AcceleratedLoss.__call__", signal.SIGINT, call=16)
+    send_at(
+        monkeypatch, "bhushgpt.speed.acceleration.AcceleratedLoss.__call__", signal.SIGINT, call=16
+    )
     assert train_by_command(text, folder) == 130
     err = capfd.readouterr().err
     assert "Ctrl-C: finishing this step and saving. Once more stops at once." in err

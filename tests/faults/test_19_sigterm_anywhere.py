@@ -4,9 +4,9 @@ import signal
 
 import pytest
 
-from bhushgpt import session_setup, texts
-from bhushgpt.checkpoints import latest_checkpoint
-from bhushgpt.cli import main
+from bhushgpt.commands.line import main
+from bhushgpt.runs import start, training_text
+from bhushgpt.storage.run_folder import latest_checkpoint
 from tests.interrupted_runs import (
     STEPS,
     flags,
@@ -29,15 +29,15 @@ def unbroken(text, tmp_path_factory):
 @pytest.mark.parametrize(
     "place",
     [
-        "bhushgpt.texts.load_text",
-        "bhushgpt.session_setup.build_model",
-        "bhushgpt.checkpoint_folders.write_manifest",
+        "bhushgpt.runs.training_text.load_text",
+        "bhushgpt.runs.start.build_model",
+        "bhushgpt.storage.run_folder.write_manifest",
     ],
 )
 def test_before_the_first_checkpoint_there_is_no_run_and_the_same_command_starts_one(
     place, text, tmp_path, monkeypatch, capfd
 ):
-    assert session_setup and texts  # imported, so that they can be changed
+    assert start and training_text  # imported, so that they can be changed
     called = send_at(monkeypatch, place, signal.SIGTERM)
     assert train(text, tmp_path / "run") == 143
     assert called() == 1
@@ -49,16 +49,16 @@ def test_before_the_first_checkpoint_there_is_no_run_and_the_same_command_starts
 @pytest.mark.parametrize(
     ("doing", "place", "call", "saved"),
     [
-        ("the trial before it starts", "bhushgpt.results.forecast", 1, 0),
+        ("the trial before it starts", "bhushgpt.runs.report.forecast", 1, 0),
         # Compiling happens inside the forward pass of the first step.
-        ("a forward pass", "bhushgpt.acceleration.AcceleratedLoss.__call__", 4 + 8, 8),
+        ("a forward pass", "bhushgpt.speed.acceleration.AcceleratedLoss.__call__", 4 + 8, 8),
         ("an optimizer step", "torch.optim.adamw.AdamW.step", 4 + 8, 8),
-        ("a look at the held-out text", "bhushgpt.glances.evaluate", 1, 25),
-        ("a sample", "bhushgpt.glances.complete_text", 1, 25),
-        ("saving", "bhushgpt.saves.save_checkpoint", 2, 25),
-        ("the last save", "bhushgpt.saves.save_checkpoint", 3, STEPS),
-        ("counting the floors", "bhushgpt.texts.count_floors", 1, STEPS),
-        ("the last evaluation", "bhushgpt.session.evaluate", 1, STEPS),
+        ("a look at the held-out text", "bhushgpt.runs.monitoring.evaluate", 1, 25),
+        ("a sample", "bhushgpt.runs.monitoring.complete_text", 1, 25),
+        ("saving", "bhushgpt.runs.session.save_checkpoint", 2, 25),
+        ("the last save", "bhushgpt.runs.session.save_checkpoint", 3, STEPS),
+        ("counting the floors", "bhushgpt.runs.training_text.count_floors", 1, STEPS),
+        ("the last evaluation", "bhushgpt.runs.session.evaluate", 1, STEPS),
     ],
 )
 def test_it_is_saved_within_one_step_and_ends_as_if_nothing_had_happened(

@@ -9,8 +9,9 @@ import psutil
 import pytest
 import torch
 
-from bhushgpt.checkpoints import latest_checkpoint, load_checkpoint
-from bhushgpt.cli import main
+from bhushgpt.commands.line import main
+from bhushgpt.storage.checkpoints import load_checkpoint
+from bhushgpt.storage.run_folder import latest_checkpoint
 from tests.interrupted_runs import flags, history, launch, wait_for_step
 
 pytestmark = pytest.mark.skipif(

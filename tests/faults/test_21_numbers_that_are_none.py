@@ -6,10 +6,9 @@ import math
 import pytest
 import torch
 
-from bhushgpt.skipped_batches import SkippedBatches
-from bhushgpt.spikes import SpikeDetector
-from bhushgpt.step_reports import NonFinite
-from bhushgpt.training import batch_loss, train
+from bhushgpt.diagnosis.loss_curves import SpikeDetector
+from bhushgpt.diagnosis.non_finite import explain_non_finite
+from bhushgpt.training import NonFinite, batch_loss, train
 from tests.small_runs import batches_of, fresh_state, same_weights, small_config
 
 BAD = 4  # the batch that goes wrong
@@ -55,15 +54,17 @@ def poisoned_run():
 def test_it_stops_before_the_step_and_names_layer_batch_and_ways_out(value, backwards) -> None:
     config, state, batches = poisoned_run()
     clean_config, clean = small_config(8), fresh_state(small_config(8))
+    loss = batches.loss(value, backwards=backwards)
     with pytest.raises(NonFinite) as raised:
-        for _ in train(state, batches, config.training, batches.loss(value, backwards=backwards)):
+        for _ in train(state, batches, config.training, loss):
             pass
-    message = str(raised.value)
+    assert all(weight.grad is None for weight in state.model.parameters())
+    message = f"{raised.value} {explain_non_finite(state, batches, config.training, loss)}"
     assert f"Training stopped at step {BAD + 1}" in message
     assert "blocks.0.mlp" in message  # the layer
     assert f"batch {BAD}" in message
     assert "Lower the learning rate (it was" in message
-    assert f"SkippedBatches(batches, steps=[{BAD}])" in message
+    assert f"Batches(..., skip=[{BAD}])" in message
     assert "Traceback" not in message
     # What is safe: exactly the weights of the steps before.
     assert state.step == BAD
@@ -80,7 +81,7 @@ def test_leaving_the_batch_out_as_told_goes_on_to_the_end() -> None:
     loss = batches.loss(math.nan)
     with pytest.raises(NonFinite):
         list(train(state, batches, config.training, loss))
-    rest = list(train(state, SkippedBatches(batches, steps=[BAD]), config.training, loss))
+    rest = list(train(state, batches_of(config, skip=[BAD]), config.training, loss))
     assert [report.step for report in rest] == [5, 6, 7, 8]
     assert all(math.isfinite(report.loss) for report in rest)
 

@@ -5,11 +5,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from bhushgpt import acceleration, precision
-from bhushgpt.acceleration import Acceleration, accelerate, pick_acceleration
 from bhushgpt.errors import UserError
 from bhushgpt.gpt import GPT, GPTConfig
 from bhushgpt.presets import preset
+from bhushgpt.speed import acceleration, precision
+from bhushgpt.speed.acceleration import Acceleration, accelerate, pick_acceleration
 
 SMALL = GPTConfig(vocab_size=7, context_length=4, n_layer=1, n_head=1, n_embd=8)
 

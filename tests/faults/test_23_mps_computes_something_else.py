@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from bhushgpt import self_check as module
-from bhushgpt.self_check import device_notices, self_check
+from bhushgpt.diagnosis import machine as module
+from bhushgpt.diagnosis.machine import device_notices, self_check
 
 REAL = module._computed
 

@@ -3,8 +3,7 @@
 import torch
 
 from bhushgpt.bigram import Bigram, BigramConfig
-from bhushgpt.completion import complete_text, prompt_ids
-from bhushgpt.generation import Sampling, generate
+from bhushgpt.generation import Sampling, complete_text, generate, prompt_ids
 from bhushgpt.gpt import GPT, GPTConfig
 from bhushgpt.tokenizers import CharTokenizer
 from tests.faults.trained import CONTEXT, complete

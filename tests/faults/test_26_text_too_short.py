@@ -5,7 +5,7 @@ import pytest
 
 from bhushgpt.batches import Batches, split_tokens
 from bhushgpt.bigram import Bigram, BigramConfig
-from bhushgpt.cli import main
+from bhushgpt.commands.line import main
 from bhushgpt.corpus import check_length
 from bhushgpt.errors import UserError
 from bhushgpt.evaluation import evaluate

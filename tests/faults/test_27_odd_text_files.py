@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from bhushgpt import files
-from bhushgpt.cleaning import clean_gutenberg, decode_text
 from bhushgpt.corpus import load_text
 from bhushgpt.errors import UserError
+from bhushgpt.sources.cleaning import clean_gutenberg, decode_text
 
 WORDS = "Elementary, my dear naïve Watson – “café”.\n"
 

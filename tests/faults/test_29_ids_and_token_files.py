@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
+from bhushgpt.data.token_files import TokenFile, TokenWriter
 from bhushgpt.errors import UserError
-from bhushgpt.token_files import TokenFile
-from bhushgpt.token_writers import TokenWriter
 from bhushgpt.tokenizers import ByteTokenizer, CharTokenizer
 
 BYTES = ByteTokenizer()

@@ -7,9 +7,9 @@ import sys
 import pytest
 import torch
 
+from bhushgpt.diagnosis.memory import memory_explained
 from bhushgpt.errors import UserError
 from bhushgpt.forecast import check_memory, training_memory
-from bhushgpt.full_memory import memory_explained
 from bhushgpt.presets import preset
 from tests.small_runs import with_model
 
@@ -28,7 +28,7 @@ import resource, dataclasses, sys
 import numpy as np, psutil, torch
 from bhushgpt.batches import Batches
 from bhushgpt.errors import UserError
-from bhushgpt.full_memory import memory_explained
+from bhushgpt.diagnosis.memory import memory_explained
 from bhushgpt.presets import build_model, preset
 from bhushgpt.training import TrainState, train
 
@@ -88,7 +88,7 @@ def test_every_device_s_words_for_it_are_understood(where, monkeypatch) -> None:
         "cuda": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
         "mps": RuntimeError("MPS backend out of memory (MPS allocated: 17.00 GB)"),
     }
-    monkeypatch.setattr("bhushgpt.full_memory.free_memory", lambda device: 2**30)
+    monkeypatch.setattr("bhushgpt.diagnosis.memory.free_memory", lambda device: 2**30)
     with pytest.raises(UserError) as raised, memory_explained(CONFIG, where):
         raise words[where]
     message = str(raised.value)

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from bhushgpt.token_writers import TokenWriter
+from bhushgpt.data.token_files import TokenWriter
 from bhushgpt.tokenizers import ByteTokenizer
 
 # Reads every id of a file of 64 MiB in a process that may only take 24 MiB more memory of its own.
@@ -13,7 +13,7 @@ READER = """
 import resource, sys
 import numpy as np
 from bhushgpt.batches import Batches
-from bhushgpt.token_files import TokenFile
+from bhushgpt.data.token_files import TokenFile
 
 def kilobytes(name):
     lines = open("/proc/self/status").read().splitlines()

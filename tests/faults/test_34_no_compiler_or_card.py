@@ -15,10 +15,10 @@ TRAINING = """
 import sys
 import numpy as np
 import torch
-from bhushgpt.acceleration import accelerate, pick_acceleration
+from bhushgpt.speed.acceleration import accelerate, pick_acceleration
 from bhushgpt.batches import Batches
 from bhushgpt.presets import preset
-from bhushgpt.run_config import build_model
+from bhushgpt.presets import build_model
 from bhushgpt.training import TrainState, train
 
 config = preset("gpt-v1-smoke", 9, steps=3)

@@ -3,9 +3,8 @@
 import pytest
 import requests
 
-from bhushgpt.downloads import DownloadError
-from bhushgpt.web_answers import web_reason
-from bhushgpt.web_corpora import Source, openwebtext
+from bhushgpt.data.openwebtext import CorpusPart, find_openwebtext
+from bhushgpt.sources.downloads import DownloadError, web_reason
 from tests.test_large_downloads import FILE, Server, fetch, server
 
 assert server  # a fixture
@@ -43,10 +42,10 @@ def test_offline_the_stand_in_comes_with_a_clear_note(tmp_path, monkeypatch) -> 
     monkeypatch.delenv("BHUSHGPT_DATA", raising=False)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr("bhushgpt.web_corpora.stand_in", lambda: tmp_path / "made.tar")
-    monkeypatch.setattr("bhushgpt.web_corpora.cache_folder", lambda: tmp_path)
-    (source,) = openwebtext()
-    assert isinstance(source, Source)
+    monkeypatch.setattr("bhushgpt.data.openwebtext.stand_in", lambda: tmp_path / "made.tar")
+    monkeypatch.setattr("bhushgpt.data.openwebtext.cache_folder", lambda: tmp_path)
+    (source,) = find_openwebtext()
+    assert isinstance(source, CorpusPart)
     assert source.notice == (
         "OpenWebText itself could not be had (the server could not be reached). "
         "This is a Stand-in for OpenWebText (pages cut from three books)."

@@ -6,13 +6,12 @@ import tarfile
 
 import pytest
 
+from bhushgpt.data.archives import UnpackingLimits
+from bhushgpt.data.preparation import make_plan, prepare
+from bhushgpt.data.prepared import PreparedTokens
+from bhushgpt.data.shards import find_shards
 from bhushgpt.errors import UserError
-from bhushgpt.preparation import prepare
-from bhushgpt.preparation_plan import make_plan
-from bhushgpt.prepared_tokens import PreparedTokens
-from bhushgpt.shard_search import find_shards
 from bhushgpt.tokenizers import ByteTokenizer
-from bhushgpt.unpacking import Limits
 from tests.pages import make_pages, shard, tar
 
 PAGES = make_pages(60)
@@ -42,7 +41,7 @@ def with_member(kind: str) -> bytes:
     return packed.getvalue()
 
 
-def prepared(tmp_path, bad: bytes, limits: Limits | None = None) -> dict:
+def prepared(tmp_path, bad: bytes, limits: UnpackingLimits | None = None) -> dict:
     """Prepare good pages and a bad archive; return the manifest."""
     folder = tmp_path / "in"
     folder.mkdir()
@@ -71,9 +70,13 @@ def test_a_bad_member_is_skipped_and_counted(tmp_path, kind) -> None:
 
 BOMB = lzma.compress(tar([("bomb.txt", bytes(2**25))]))
 BAD = {
-    "ratio": (BOMB, Limits(free_bytes=2**20, member_bytes=2**26), "it is a bomb"),
-    "total": (shard(PAGES * 3), Limits(total_bytes=20_000), "unpacks to more than 20,000 bytes"),
-    "members": (shard(["x"] * 99), Limits(members=70), "it has more than 70 members"),
+    "ratio": (BOMB, UnpackingLimits(free_bytes=2**20, member_bytes=2**26), "it is a bomb"),
+    "total": (
+        shard(PAGES * 3),
+        UnpackingLimits(total_bytes=20_000),
+        "unpacks to more than 20,000 bytes",
+    ),
+    "members": (shard(["x"] * 99), UnpackingLimits(members=70), "it has more than 70 members"),
     "truncated": (shard(PAGES)[:-100], None, "it ends in the middle: the download or the copy"),
     "no archive": (b"<html>not found</html>", None, "it is not a .xz file"),
     "empty": (b"", None, "it is empty"),
@@ -86,7 +89,7 @@ BAD = {
 def test_a_dangerous_or_damaged_archive_is_refused_as_a_whole_and_named(tmp_path, name) -> None:
     data, limits, reason = BAD[name]
     if name == "total":  # the good archive has to stay below the same limit
-        limits = Limits(total_bytes=len(lzma.decompress(shard(PAGES))) + 1000)
+        limits = UnpackingLimits(total_bytes=len(lzma.decompress(shard(PAGES))) + 1000)
         reason = "unpacks to more than"
     manifest = prepared(tmp_path, data, limits)
     assert list(manifest["refused"]) == ["bad.xz"]
@@ -96,7 +99,7 @@ def test_a_dangerous_or_damaged_archive_is_refused_as_a_whole_and_named(tmp_path
 
 def test_a_member_above_the_limit_is_skipped_and_counted(tmp_path) -> None:
     large = tar([("large.txt", b"evil " * 2000), ("small.txt", b"small")])
-    manifest = prepared(tmp_path, lzma.compress(large), Limits(member_bytes=5000))
+    manifest = prepared(tmp_path, lzma.compress(large), UnpackingLimits(member_bytes=5000))
     assert sum(manifest["skipped"].values()) == 1
     assert sum(manifest["documents"].values()) == len(PAGES) + 1
 

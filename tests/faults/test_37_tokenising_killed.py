@@ -6,11 +6,10 @@ import sys
 
 import pytest
 
+from bhushgpt.data.preparation import make_plan, prepare
+from bhushgpt.data.prepared import PreparedTokens
+from bhushgpt.data.shards import find_shards
 from bhushgpt.errors import UserError
-from bhushgpt.preparation import prepare
-from bhushgpt.preparation_plan import make_plan
-from bhushgpt.prepared_tokens import PreparedTokens
-from bhushgpt.shard_search import find_shards
 from bhushgpt.tokenizers import ByteTokenizer
 from tests.pages import make_pages, openwebtext
 from tools.curriculum import ROOT
@@ -63,24 +62,24 @@ def test_killed_while_joining_it_goes_on(tmp_path, monkeypatch, moment) -> None:
     def die(*_):
         raise Killed
 
-    from bhushgpt import joining, preparation_result
+    from bhushgpt.data import preparation
 
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
         if moment == "manifest missing":
-            patch.setattr(preparation_result, "write_manifest", die)
+            patch.setattr(preparation, "write_prepared_manifest", die)
         elif moment == "train joined":
-            join = preparation_result.join
+            join = preparation.join_shards
             patch.setattr(
-                preparation_result,
-                "join",
+                preparation,
+                "join_shards",
                 lambda f, p, *a: die() if p != "train" else join(f, p, *a),
             )
         else:
-            copied, copy = [], joining._copy
-            patch.setattr(joining, "SYNCED", 1000)
+            copied, copy = [], preparation._copy
+            patch.setattr(preparation, "SYNCED", 1000)
             patch.setattr(
-                joining,
+                preparation,
                 "_copy",
                 lambda *a: die() if len(copied) == 5 else copied.append(1) or copy(*a),
             )

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 
-from bhushgpt.prepared_tokens import PreparedTokens
+from bhushgpt.data.prepared import PreparedTokens
 from tests.pages import make_pages, openwebtext
 
 PAGES = make_pages(80)
@@ -17,9 +17,9 @@ multiprocessing.set_start_method("spawn")
 with open("started", "a") as file:
     file.write("x")
 
-from bhushgpt.preparation import prepare
-from bhushgpt.preparation_plan import make_plan
-from bhushgpt.shard_search import find_shards
+from bhushgpt.data.preparation import prepare
+from bhushgpt.data.preparation import make_plan
+from bhushgpt.data.shards import find_shards
 from bhushgpt.tokenizers import ByteTokenizer
 
 tokenizer = ByteTokenizer()
@@ -66,8 +66,8 @@ def test_multiprocessing_itself_refuses_such_a_script(tmp_path) -> None:
 
 def test_the_workers_load_neither_torch_nor_the_callers_script() -> None:
     code = (
-        "import sys, json; import bhushgpt.preparation_workers, bhushgpt.shard_tokens\n"
-        "import bhushgpt.preparation_plan, bhushgpt.bpe\n"
+        "import sys, json; import bhushgpt.data.preparation, bhushgpt.data.preparation\n"
+        "import bhushgpt.data.preparation, bhushgpt.bpe\n"
         "print(json.dumps('torch' in sys.modules))"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

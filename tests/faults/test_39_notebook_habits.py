@@ -18,8 +18,8 @@ from typing import Any
 import nbformat
 import pytest
 
+from bhushgpt.environment import cache_folder, runs_folder
 from bhushgpt.errors import UserError
-from bhushgpt.folders import cache_folder, runs_folder
 from tests.faults.run_cells import run_cells
 from tools.curriculum import ROOT
 
@@ -99,7 +99,7 @@ def test_a_cell_run_too_early_says_what_is_missing_and_leaves_nothing_behind(tmp
 READ_ONLY = """
 import sys
 from bhushgpt.errors import UserError
-from bhushgpt.folders import cache_folder, runs_folder
+from bhushgpt.environment import cache_folder, runs_folder
 from bhushgpt.corpus import load_text
 for folder in (runs_folder, cache_folder):
     try:

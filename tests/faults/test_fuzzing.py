@@ -8,7 +8,6 @@ import io
 import json
 import string
 import tomllib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,18 +15,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bhushgpt import flags, registry
 from bhushgpt.bpe import BPETokenizer
-from bhushgpt.cli import main
+from bhushgpt.commands import flags
+from bhushgpt.commands.line import main
 from bhushgpt.corpus import load_text
+from bhushgpt.data.token_files import TokenFile, header_bytes
+from bhushgpt.diagnosis.loss_curves import LossCurve, diagnose
 from bhushgpt.errors import UserError
-from bhushgpt.loss_curves import LossCurve
-from bhushgpt.loss_doctor import diagnose
-from bhushgpt.manifests import MANIFEST, verify_manifest
-from bhushgpt.runs import HISTORY, RECORD, RunFolder
-from bhushgpt.tensor_files import read_header
-from bhushgpt.token_files import TokenFile, header_bytes
+from bhushgpt.runs.folder import HISTORY, RECORD, RunFolder
+from bhushgpt.sources import registry
+from bhushgpt.storage.run_folder import MANIFEST, verify_manifest
+from bhushgpt.storage.tensors import read_header
 from bhushgpt.tokenizers import ByteTokenizer, CharTokenizer, load_tokenizer, tokenizer_from_dict
+from tools.curriculum import ROOT
 
 ANY_TEXT = st.text(st.characters(), max_size=60)  # surrogates too
 JSON = st.recursive(
@@ -150,7 +150,7 @@ def test_a_manifest_that_lists_odd_files(names, entry, tmp_path) -> None:
     value=st.integers() | st.booleans() | ANY_TEXT.filter(lambda t: t.isprintable()),
 )
 def test_a_registry_with_one_field_changed(key, value, tmp_path) -> None:
-    source = Path(registry.__file__).parent.parent / "datasets" / "corpora.toml"
+    source = ROOT / "datasets" / "corpora.toml"
     data = tomllib.loads(source.read_text("utf-8"))["sherlock"]
     changed = {"sherlock": value} if key == "sherlock" else {"sherlock": data | {key: value}}
 
@@ -211,8 +211,8 @@ def usable(words: list[str]) -> bool:
 def test_any_command_line_ends_with_a_status_and_a_sentence(words, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BHUSHGPT_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setattr("bhushgpt.training_commands.start_session", refuse)
-    monkeypatch.setattr("bhushgpt.information_commands.load_text", refuse)
+    monkeypatch.setattr("bhushgpt.commands.train.start_session", refuse)
+    monkeypatch.setattr("bhushgpt.commands.model.load_text", refuse)
     said = io.StringIO()
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
         try:

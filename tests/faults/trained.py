@@ -1,6 +1,6 @@
 """A run that was trained by the command itself, for the faults of completing and resuming."""
 
-from bhushgpt.cli import main
+from bhushgpt.commands.line import main
 
 RUN_TEXT = "the cat sat on the mat and the dog sat on the log\n" * 60
 RUN_ALPHABET = sorted(set(RUN_TEXT))

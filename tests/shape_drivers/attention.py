@@ -27,5 +27,4 @@ def drive(m, s):
             s.C, s.H, form=form, rotary=Rotary(s.T + Memory.length, s.D)
         )
         attention(x)
-        attention.past = Memory(s)
-        attention(x)
+        attention(x, Memory(s))

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bhushgpt.checkpoints import load_checkpoint, save_checkpoint
 from bhushgpt.errors import UserError
-from bhushgpt.manifests import MANIFEST
+from bhushgpt.storage.checkpoints import load_checkpoint, save_checkpoint
+from bhushgpt.storage.run_folder import MANIFEST
 from bhushgpt.training import train
 from tests.small_runs import TOKENIZER, batches_of, fresh_state, small_config
 

@@ -15,12 +15,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bhushgpt import checkpoint_folders
-from bhushgpt.checkpoint_folders import newest_good_checkpoint, sweep
-from bhushgpt.checkpoints import checkpoints, load_checkpoint, save_checkpoint
 from bhushgpt.errors import UserError
-from bhushgpt.leftovers import LEFT, remove
 from bhushgpt.presets import RunConfig
+from bhushgpt.storage import run_folder
+from bhushgpt.storage.checkpoints import load_checkpoint, save_checkpoint
+from bhushgpt.storage.run_folder import (
+    LEFT,
+    list_checkpoints,
+    newest_good_checkpoint,
+    remove,
+    sweep,
+)
 from bhushgpt.training import TrainState
 from tests.small_runs import TOKENIZER, fresh_state, small_config
 
@@ -86,7 +91,7 @@ def campaign(scratch: Path, steps: tuple[int, int], *, every: int = 1) -> Tally:
         tally.points += 1
         _judge(tally, folder, steps)
         shutil.rmtree(folder)
-    if [path.name for path in checkpoints(folder)] != [f"step_{steps[1]:08d}"]:
+    if [path.name for path in list_checkpoints(folder)] != [f"step_{steps[1]:08d}"]:
         tally.problems.append("the save that did not die did not do its work")
     shutil.rmtree(folder)
     return tally
@@ -108,7 +113,7 @@ def _judge(tally: Tally, folder: Path, steps: tuple[int, int]) -> None:
 
 def room_first(folder: Path, *_: Any) -> None:
     """Be a mistake that people make: delete the old checkpoint to make room for the new one."""
-    for checkpoint in checkpoints(folder):
+    for checkpoint in list_checkpoints(folder):
         remove(checkpoint)
 
 
@@ -130,7 +135,7 @@ def main() -> int:
             f"before the end; something lost: {'yes' if tally.problems else 'no'}"
         )
     # The campaign itself is tried on a mistake, of which fewer points are enough.
-    checkpoint_folders.check_room = room_first
+    run_folder.check_room = room_first
     with tempfile.TemporaryDirectory() as scratch:
         lost = len(campaign(Path(scratch), (10, 20), every=every + 1).problems)
     print(f"deleting the old one first, a mistake: noticed at {lost} points")

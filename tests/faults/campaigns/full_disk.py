@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
 
-from bhushgpt.checkpoints import load_checkpoint, save_checkpoint
-from bhushgpt.disk_space import NoRoom, free_bytes
-from bhushgpt.leftovers import LEFT
+from bhushgpt.files import NoRoom, free_bytes
+from bhushgpt.storage.checkpoints import load_checkpoint, save_checkpoint
+from bhushgpt.storage.run_folder import LEFT
 from tests.small_runs import TOKENIZER, fresh_state, small_config
 
 DISK = 4 * 2**20
@@ -59,7 +59,7 @@ def campaign(disk: Path, tries: int) -> Tally:
         for known in (True, False):
             tally.tries += 1
             # Where the size is not asked for first, the disk fills up in the middle of a file.
-            blind = mock.patch("bhushgpt.checkpoint_folders.check_room", lambda *_: None)
+            blind = mock.patch("bhushgpt.storage.run_folder.check_room", lambda *_: None)
             try:
                 if known:
                     save_checkpoint(run, state, config, TOKENIZER)

@@ -19,13 +19,11 @@ from pathlib import Path
 
 import torch
 
-from bhushgpt.checkpoint_folders import newest_good_checkpoint, sweep
-from bhushgpt.checkpoint_lists import step_of
-from bhushgpt.checkpoints import load_checkpoint, save_checkpoint
 from bhushgpt.errors import UserError
-from bhushgpt.leftovers import LEFT
+from bhushgpt.files import lock_run
 from bhushgpt.presets import RunConfig
-from bhushgpt.run_locks import lock_run
+from bhushgpt.storage.checkpoints import load_checkpoint, save_checkpoint
+from bhushgpt.storage.run_folder import LEFT, newest_good_checkpoint, step_of, sweep
 from bhushgpt.training import train
 from tests.small_runs import TOKENIZER, batches_of, fresh_state, same_weights, small_config
 

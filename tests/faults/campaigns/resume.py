@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from bhushgpt.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from bhushgpt.presets import RunConfig, build_model
+from bhushgpt.storage.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from bhushgpt.training import TrainState
 from tests.small_runs import (
     TOKENIZER,

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from bhushgpt.checkpoints import checkpoints
+from bhushgpt.storage.run_folder import list_checkpoints
 from tests.interrupted_runs import flags, history, launch, whole_state
 
 STEPS = 200
@@ -92,7 +92,7 @@ def stop(
     except subprocess.TimeoutExpired:
         process.send_signal(kind)
     status = process.wait(60)
-    found = checkpoints(out)
+    found = list_checkpoints(out)
     saved = int(found[-1].name.removeprefix("step_")) if found else None
     logged = [line["step"] for line in history(out)] if found else []
     lost = max(logged, default=0) - (saved or 0)

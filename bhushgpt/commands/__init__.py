@@ -1,0 +1,21 @@
+"""The command line: a table of commands, each loaded when it is typed.
+
+Each command is a frozen dataclass: its fields are the flags, the text under a field is its help,
+and `run` calls the same functions that the notebooks call.
+
+Opened by notebook 17.
+"""
+
+# name: (module of this folder and class, what the list says of it)
+COMMANDS = {
+    "demo": ("train:Demo", "train GPT-v1 on Sherlock Holmes, in minutes, and see it write"),
+    "train": ("train:Train", "train a model on a text; Ctrl-C saves and stops, --resume goes on"),
+    "complete": ("model:Complete", "continue a prompt with a trained model"),
+    "evaluate": ("model:Evaluate", "measure a trained model on its held-out text"),
+    "export": ("model:Export", "write a trained model as a folder that other programs open"),
+    "prepare": ("prepare:Prepare", "tokenise a corpus once, into files that training reads"),
+    "corpora": ("model:Corpora", "list the texts that can be named: title, source, licence"),
+    "info": ("model:Info", "say what this machine is: devices, memory, versions"),
+    "bench": ("bench:Bench", "measure this machine, and the course's speed on it"),
+    "doctor": ("doctor:Doctor", "check this machine, or a run, and say what to do"),
+}

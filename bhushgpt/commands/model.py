@@ -1,0 +1,193 @@
+"""The commands that use a trained model: `complete` and `evaluate`.
+
+The command that lets a model leave the course: `export`.
+
+The commands that say what there is: `corpora` and `info`.
+
+Lesson: notebook 17.
+"""
+
+import json
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from bhushgpt.commands.flags import CORPUS, DECIMAL, FOLDER, WHOLE, Device
+from bhushgpt.corpus import load_text
+from bhushgpt.devices import KINDS, describe_device, pick_device
+from bhushgpt.errors import UserError
+from bhushgpt.generation import Sampling, complete_text, prompt_ids
+from bhushgpt.interop import check_empty, to_hf
+from bhushgpt.language_model import LanguageModel
+from bhushgpt.runs import facts, open_session
+from bhushgpt.sources import corpora
+from bhushgpt.storage import load_checkpoint
+from bhushgpt.tokenizers import Tokenizer, Unknown
+
+Run = Annotated[Path, FOLDER, arg(name="run")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Complete:
+    """Continue a prompt with a trained model."""
+
+    run_folder: Run
+    """Folder of a run."""
+    prompt: Annotated[str, arg(metavar="TEXT")]
+    """Text to go on from; an empty one starts from a new line. --prompt="-x" for one like -x."""
+    tokens: Annotated[int, WHOLE] = 200
+    """How many tokens to add."""
+    temperature: Annotated[float, DECIMAL] = 0.8
+    """Below 1 plays safe, above 1 takes risks, 0 always takes the likeliest token."""
+    top_k: Annotated[int | None, WHOLE, arg(help_behavior_hint="(default: all)")] = None
+    """Draw among this many likeliest tokens only."""
+    top_p: Annotated[float | None, DECIMAL, arg(help_behavior_hint="(default: all)")] = None
+    """Draw among the fewest likeliest tokens that together have this probability."""
+    seed: Annotated[int, WHOLE] = 0
+    """The same seed gives the same text."""
+    unknown: Unknown = "error"
+    """What to do with a character of the prompt that the model has never seen."""
+    device: Device = "auto"
+    """Where to compute."""
+
+    def run(self) -> int:
+        """Print the prompt and what follows, as it is drawn; return the exit status."""
+        if self.tokens < 0:
+            raise UserError(f"--tokens is {self.tokens}: it cannot be below 0.")
+        if not 0 <= self.seed < 2**63:
+            raise UserError(f"--seed is {self.seed}: take 0, or a number of up to 18 digits.")
+        sampling = Sampling(
+            temperature=self.temperature, top_k=self.top_k, top_p=self.top_p, seed=self.seed
+        )
+        checkpoint = load_checkpoint(self.run_folder, pick_device(self.device))
+        model, tokenizer = checkpoint.state.model, checkpoint.tokenizer
+        assert isinstance(model, LanguageModel)
+        prompt = self._known_part(tokenizer)
+        length = len(prompt_ids(tokenizer, prompt))
+        if length > model.context_length:
+            print(
+                f"The prompt has {length} tokens; the model looks at the last "
+                f"{model.context_length}.",
+                file=sys.stderr,
+            )
+        print(prompt, end="", flush=True)
+        for piece in complete_text(model, tokenizer, prompt, self.tokens, sampling):
+            print(piece, end="", flush=True)
+        print()
+        return 0
+
+    def _known_part(self, tokenizer: Tokenizer) -> str:
+        """Return the prompt as the model can read it."""
+        try:
+            return tokenizer.decode(tokenizer.encode(self.prompt, unknown=self.unknown))
+        except UserError as error:
+            raise UserError(
+                f"{error} On the command line: --unknown skip or --unknown replace."
+            ) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Measure a trained model on its held-out text; the same number every time."""
+
+    run_folder: Run
+    """Folder of a run."""
+    as_json: Annotated[bool, arg(name="json")] = False
+    """Print one JSON object instead of a table."""
+    device: Device = "auto"
+    """Where to compute."""
+
+    def run(self) -> int:
+        """Print loss, perplexity and bits per byte; return the exit status."""
+        session = open_session(self.run_folder, pick_device(self.device))
+        measured = facts(session.evaluate())
+        if self.as_json:
+            print(json.dumps(measured))
+            return 0
+        print(f"{session.text.title}, {session.text.held_out_is}:")
+        for name, value in measured.items():
+            number = f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+            print(f"  {name.replace('_', ' '):<16}{number:>10}")
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """Write a trained model as a folder that other programs open."""
+
+    run_folder: Run
+    """Folder of a run, or of one of its checkpoints."""
+    to: Literal["hf"] = "hf"
+    """The form: hf is Hugging Face's, with the layout of GPT-2."""
+    out: Annotated[Positional[Path], FOLDER, arg(metavar="OUT")]
+    """The folder to write, new or empty."""
+
+    def run(self) -> int:
+        """Write the folder and say how to open it; return the exit status."""
+        check_empty(self.out)  # before a large model is read
+        checkpoint = load_checkpoint(self.run_folder, "cpu")
+        folder = to_hf(checkpoint.state.model, checkpoint.tokenizer, self.out)
+        parameters = sum(weight.numel() for weight in checkpoint.state.model.parameters())
+        print(
+            f"{folder} holds the model after step {checkpoint.state.step}: {parameters:,} numbers."
+        )
+        for file in sorted(folder.iterdir()):
+            print(f"  {file.name:<24}{file.stat().st_size:>14,} bytes")
+        print(f"\nOpen it in transformers:\n{_in_transformers(folder)}")
+        return 0
+
+
+def _in_transformers(folder: Path) -> str:
+    place = repr(str(folder))
+    return (
+        "  from transformers import AutoModelForCausalLM, AutoTokenizer\n"
+        f"  model = AutoModelForCausalLM.from_pretrained({place})\n"
+        f"  tokenizer = AutoTokenizer.from_pretrained({place})\n\n"
+        "Make a file for llama.cpp of it, in a checkout of the course:\n"
+        f"  python tools/to_gguf.py {shlex.quote(str(folder))} model.gguf"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpora:
+    """List the texts that can be named: title, source, licence."""
+
+    fetch: Annotated[str | None, CORPUS, arg(metavar="NAME", help_behavior_hint="")] = None
+    """Get this one now, so that it is there without a network later."""
+
+    def run(self) -> int:
+        """Print the registry, or fetch one text; return the exit status."""
+        if self.fetch is not None:
+            corpus = load_text(self.fetch)
+            print(f"{corpus.title}: {len(corpus.text):,} characters, from {corpus.source}")
+            return 0
+        for name, entry in corpora().items():
+            print(f"{name}\n  {entry.title}, {entry.author}\n  licence: {entry.licence}")
+            for source in entry.sources:
+                print(f"  from: {source.address}")
+        print("\nAny UTF-8 text file works, too: --corpus my.txt")
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Info:
+    """Say what this machine is: devices, memory, number types, versions."""
+
+    def run(self) -> int:
+        """Print a few lines that belong into every bug report; return the exit status."""
+        best = pick_device("auto")
+        for kind in ("cpu",) if best.type == "cpu" else ("cpu", best.type):
+            card = describe_device(kind)
+            mark = "  <- used by --device auto" if kind == best.type else ""
+            print(f"{kind:<8}{card.name}, {card.memory_bytes / 2**30:.1f} GiB{mark}")
+            print(f"        {card.cores} cores, computes in {', '.join(card.dtypes)}")
+        card = describe_device("cpu")
+        print(f"python  {card.python}\ntorch   {card.torch}, {card.threads} threads")
+        print(f"numpy   {card.numpy}")
+        missing = [kind for kind in KINDS if kind not in ("cpu", best.type)]
+        print(f"absent  {', '.join(missing)}")
+        return 0

@@ -1,0 +1,142 @@
+"""Matrix products of float32 numbers by the quicker of two libraries.
+
+torch multiplies float32 matrices on a CPU with Intel's MKL, which takes a slow path on processors
+of other makers. oneDNN, which torch multiplies bfloat16 matrices with, has a quick path there. It
+is reached by a permission to round the operands to bfloat16. Where the processor has no unit that
+would use the permission (Intel's AMX), oneDNN computes in true float32 all the same. Whether it
+does is not guessed but checked, with a product whose result is known in double precision.
+
+Memory that the C library keeps for the next operation, instead of giving it back.
+
+On Linux, glibc asks the operating system anew for every block of more than 32 MiB, and gives it
+back when the tensor goes. Each time the system has to find and clear the pages one by one, which
+can take four times as long as the arithmetic that fills them.
+
+Lesson: notebook 02.
+"""
+
+import ctypes
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import torch
+
+from bhushgpt.timing import alternate, speedup
+
+PERMISSION = "bf16"
+WORTHWHILE = 1.2  # a smaller gain is not worth another order of additions
+ROUNDING = 4.0  # times the error of torch's own way: bfloat16 operands would give hundreds
+
+
+def fast_float32_products(device: torch.device | str = "cpu") -> bool:
+    """Let oneDNN multiply float32 matrices in this process, if it is exact and quicker here.
+
+    The results differ from before in the last digit, since the additions have another order. It
+    holds until the process ends. Products of a few rows, as in generation, are slower by it, so it
+    is for training.
+
+    Returns:
+        Whether it was switched on: False on a GPU, where MKL is as quick, and where oneDNN would
+        round to bfloat16.
+    """
+    settings = _settings()
+    if torch.device(device).type != "cpu" or settings is None:
+        return False
+    before = settings.fp32_precision
+    if before == PERMISSION:
+        return True  # by an earlier call, or by the caller's own wish
+    if _is_exact(settings, before) and _gain(settings, before) > WORTHWHILE:
+        settings.fp32_precision = PERMISSION
+        return True
+    return False
+
+
+@contextmanager
+def float32_products_as_shipped() -> Iterator[None]:
+    """Inside the `with`, float32 matrices are multiplied as torch does without being told.
+
+    >>> with float32_products_as_shipped():
+    ...     torch.ones(1, 2) @ torch.ones(2, 1)
+    tensor([[2.]])
+    """
+    settings = _settings()
+    if settings is None:
+        yield
+        return
+    before = settings.fp32_precision
+    settings.fp32_precision = "none"
+    try:
+        yield
+    finally:
+        settings.fp32_precision = before
+
+
+def _settings() -> Any:
+    """Return torch's settings of oneDNN's matrix products, or None where it has none."""
+    if not torch.backends.mkldnn.is_available():
+        return None
+    settings = getattr(torch.backends.mkldnn, "matmul", None)
+    return settings if hasattr(settings, "fp32_precision") else None
+
+
+def _is_exact(settings: Any, before: str) -> bool:
+    """Whether a product with the permission is as near to the true one as without it."""
+    generator = torch.Generator().manual_seed(0)
+    left, right = (torch.randn(384, 384, generator=generator) for _ in range(2))
+    true = left.double() @ right.double()
+    try:
+        usual = (left @ right - true).abs().max()
+        settings.fp32_precision = PERMISSION
+        permitted = (left @ right - true).abs().max()
+    finally:
+        settings.fp32_precision = before
+    return bool(permitted <= ROUNDING * usual)
+
+
+def _gain(settings: Any, before: str) -> float:
+    """Measure how many times quicker a layer's product is with the permission."""
+    generator = torch.Generator().manual_seed(0)
+    x, w = torch.randn(512, 256, generator=generator), torch.randn(256, 768, generator=generator)
+
+    def permitted() -> None:
+        settings.fp32_precision = PERMISSION
+        _ = x @ w
+        settings.fp32_precision = before
+
+    try:
+        times = alternate({"usual": lambda: x @ w, "permitted": permitted}, repeats=7)
+    finally:
+        settings.fp32_precision = before
+    return speedup(times["usual"], times["permitted"])
+
+
+# The numbers of two settings in glibc's malloc.h: https://man7.org/linux/man-pages/man3/mallopt.3.html
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
+LARGEST_KEPT = 2**30  # bytes; a larger block still goes back at once
+MOST_KEPT = 2**31 - 1  # bytes that may lie unused; the most that the setting can say
+
+
+@cache
+def keep_freed_memory(device: torch.device | str = "cpu") -> bool:
+    """Let this process keep freed memory for its next tensors; return whether that was possible.
+
+    It holds until the process ends and changes no result. It is for training, where every step
+    asks for the same sizes: the process then needs up to a tenth more memory. Where large tensors
+    of ever new sizes come and go, what is kept can fit none of them and grows. On a GPU, where
+    torch keeps memory by itself, and outside Linux with glibc nothing happens.
+
+    >>> keep_freed_memory() in (True, False)
+    True
+    """
+    if torch.device(device).type != "cpu" or platform.libc_ver()[0] != "glibc":
+        return False
+    library = ctypes.CDLL(None)  # the C library that is loaded already
+    # The first also ends glibc's own guessing of both, so both have to be set.
+    set_ones = [
+        library.mallopt(MMAP_THRESHOLD, LARGEST_KEPT),
+        library.mallopt(TRIM_THRESHOLD, MOST_KEPT),
+    ]
+    return set_ones == [1, 1]

@@ -1,0 +1,26 @@
+"""What went wrong, where it began, and what to try first.
+
+Opened by notebook 13.
+"""
+
+from bhushgpt.diagnosis.findings import Finding, Mark, gigabytes, total, without_names
+from bhushgpt.diagnosis.loss_curves import LossCurve, SpikeDetector, diagnose
+from bhushgpt.diagnosis.machine import (
+    check_archives,
+    check_book,
+    check_cache,
+    check_card,
+    check_compiler,
+    check_free_disk,
+    check_free_memory,
+    check_kernel,
+    check_libraries,
+    check_processor,
+    check_python,
+    check_results,
+    check_settings,
+    check_torch,
+    device_notices,
+)
+from bhushgpt.diagnosis.memory import is_memory_error, memory_explained
+from bhushgpt.diagnosis.non_finite import explain_non_finite

@@ -1,0 +1,82 @@
+"""What a check has found: one line for a person, and the next command to type.
+
+Lesson: notebook 12.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Mark = Literal["OK", "look", "broken"]
+WIDTH = 92  # of a line of the report; a command is never broken
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of a doctor's report.
+
+    >>> print(Finding("look", "disk", "1.2 GB are free.", "python -m bhushgpt doctor"))
+    look    disk         1.2 GB are free.
+                         type: python -m bhushgpt doctor
+    """
+
+    mark: Mark
+    """OK; look: it works, but think about it; broken: it will not work."""
+    part: str
+    """What was looked at, one word."""
+    text: str
+    """What was found, in plain words."""
+    command: str = ""
+    """What to type next, where there is something."""
+
+    def __str__(self) -> str:
+        lines: list[str] = []
+        for paragraph in self.text.splitlines() or [""]:
+            lines += _wrapped(paragraph)
+        lines += [f"type: {self.command}"] if self.command else []
+        head = f"{self.mark:<8}{self.part:<13}"
+        return "\n".join(
+            (head if number == 0 else " " * len(head)) + line for number, line in enumerate(lines)
+        )
+
+
+def total(findings: Sequence[Finding]) -> str:
+    """Return how many findings there are of each kind.
+
+    >>> total([Finding("OK", "python", "3.12.4"), Finding("broken", "disk", "It is full.")])
+    '1 broken, 0 to look at, 1 OK.'
+    """
+    count = {mark: sum(one.mark == mark for one in findings) for mark in ("broken", "look", "OK")}
+    return f"{count['broken']} broken, {count['look']} to look at, {count['OK']} OK."
+
+
+def without_names(text: str) -> str:
+    """Return a message without the home folder in it, which often is a person's name.
+
+    >>> without_names(f"{Path.home() / 'runs' / 'mine'} is whole.")
+    '~/runs/mine is whole.'
+    """
+    home = str(Path.home())
+    # A home such as / names nobody, and would be found everywhere.
+    return text.replace(home, "~") if len(home) > len("/root/") - 2 else text
+
+
+def gigabytes(size: float) -> str:
+    """Return a size for people, as disks are sold: powers of ten.
+
+    >>> gigabytes(23_400_000_000), gigabytes(1_500_000)
+    ('23.4 GB', '0.002 GB')
+    """
+    return f"{size / 1e9:,.1f} GB" if size >= 5e7 else f"{size / 1e9:,.3f} GB"
+
+
+def _wrapped(text: str) -> list[str]:
+    lines, line = [], ""
+    for word in text.split(" "):
+        if line and len(line) + 1 + len(word) > WIDTH - 21:
+            lines.append(line)
+            line = word
+        else:
+            line = f"{line} {word}" if line else word
+    return [*lines, line]

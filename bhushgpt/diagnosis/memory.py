@@ -1,0 +1,204 @@
+"""How much memory is free, and full memory put into words.
+
+What to change when the memory is too small: the knobs, and what each setting would need.
+
+Lesson: notebook 12.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psutil
+import torch
+
+from bhushgpt.devices import describe_device
+from bhushgpt.errors import UserError
+from bhushgpt.forecast import parameter_count, training_memory
+from bhushgpt.gpt import GPTConfig
+from bhushgpt.presets import RunConfig
+
+# A formula is no measurement: what is advised keeps this share of the memory free.
+SPARE = 0.1
+
+
+@dataclass(frozen=True)
+class Knob:
+    """One setting that makes a run smaller, turned until the run fits."""
+
+    name: str
+    """What it is about: batch, context, width or precision."""
+    setting: str
+    """What to write."""
+    memory_bytes: int
+    """What the run would then need, by formula."""
+    fits: bool
+    """Whether that is enough by itself."""
+
+
+def knobs(config: RunConfig, room: int) -> list[Knob]:
+    """Return each knob turned just far enough for a run to fit, or to its end.
+
+    Args:
+        config: The run as it was wanted.
+        room: Bytes that there are.
+
+    >>> from bhushgpt.presets import preset
+    >>> for knob in knobs(preset("gpt-v1-large", 79), room=2**30):
+    ...     print(knob.name, knob.setting.partition("=")[0])
+    batch accumulation_steps
+    context context_length
+    width n_embd
+    precision bfloat16
+    """
+    enough = room * (1 - SPARE)
+    training, model = config.training, config.model
+    parts = [n for n in _divisors(training.batch_size) if n >= training.accumulation_steps]
+    tried = [("batch", "accumulation_steps={}", [(n, _in_parts(config, n)) for n in parts])]
+    contexts = _halves(model.context_length, 8)
+    shorter = [(n, _with_model(config, context_length=n)) for n in contexts]
+    tried.append(("context", "context_length={}", shorter))
+    if isinstance(model, GPTConfig):
+        step = model.n_head * (2 if model.position == "rotary" else 1)
+        widths = [n for n in _halves(model.n_embd, 16) if n % step == 0]
+        tried.append(("width", "n_embd={}", [(n, _with_model(config, n_embd=n)) for n in widths]))
+    found = [_turned(name, words, ways, enough) for name, words, ways in tried if ways]
+    # Weights and AdamW's means stay in float32; what is computed from them halves.
+    fixed = 16 * parameter_count(config)
+    half = fixed + (training_memory(config) - fixed) // 2
+    return [*found, Knob("precision", "bfloat16", half, half <= enough)]
+
+
+def largest_batch(config: RunConfig, room: int) -> int:
+    """Return the most windows that fit at a time; 0 if not even one does.
+
+    >>> from bhushgpt.presets import preset
+    >>> config = preset("gpt-v1-large", 79)
+    >>> 0 < largest_batch(config, 2**30) < largest_batch(config, 2**31)
+    True
+    >>> largest_batch(config, 2**20)
+    0
+    """
+    one, two = (training_memory(_of_batch(config, rows)) for rows in (1, 2))
+    return max(0, 1 + math.floor((room * (1 - SPARE) - one) / (two - one)))
+
+
+def memory_advice(config: RunConfig, room: int, where: str = "the device") -> str:
+    """Return the table of knobs for people, and the batch that fits.
+
+    >>> from bhushgpt.presets import preset
+    >>> advice = memory_advice(preset("gpt-v1-large", 79), 2**30, "the cpu")
+    >>> "the cpu has at most 1.0 GiB for it" in advice, len(advice.splitlines())
+    (True, 6)
+    """
+    rows = [
+        f"\n  {knob.name:<11}{knob.setting:<22}{knob.memory_bytes / 2**20:>9,.0f} MiB  "
+        f"{'fits' if knob.fits else 'too large'}"
+        for knob in knobs(config, room)
+    ]
+    most = largest_batch(config, room)
+    batch = (
+        f"A batch of up to {most:,} windows fits at a time."
+        if most
+        else (
+            "Not even a batch of one window fits: take a smaller preset, or close other programs."
+        )
+    )
+    return (
+        f"This run needs about {training_memory(config) / 2**30:,.1f} GiB of memory, and {where} "
+        f"has at most {room / 2**30:,.1f} GiB for it. Any one of these makes it smaller:"
+        f"{''.join(rows)}\n"
+        f"{batch} With accumulation_steps the batch is computed in parts and the result stays the "
+        "same; another context or width is another model, and bfloat16 rounds more coarsely."
+    )
+
+
+def _turned(name: str, words: str, ways: list[tuple[int, RunConfig]], enough: float) -> Knob:
+    needs = [(value, training_memory(config)) for value, config in ways]
+    value, needed = next((pair for pair in needs if pair[1] <= enough), needs[-1])
+    return Knob(name, words.format(value), needed, needed <= enough)
+
+
+def _divisors(number: int) -> list[int]:
+    return [n for n in range(1, number + 1) if number % n == 0]
+
+
+def _halves(number: int, least: int) -> list[int]:
+    """Return half, a quarter ... of a number, none below the least."""
+    return [number >> n for n in range(1, number.bit_length()) if number >> n >= least]
+
+
+def _in_parts(config: RunConfig, parts: int) -> RunConfig:
+    training = dataclasses.replace(config.training, accumulation_steps=parts)
+    return dataclasses.replace(config, training=training)
+
+
+def _of_batch(config: RunConfig, rows: int) -> RunConfig:
+    training = dataclasses.replace(config.training, batch_size=rows, accumulation_steps=1)
+    return dataclasses.replace(config, training=training)
+
+
+def _with_model(config: RunConfig, **sizes: int) -> RunConfig:
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, **sizes))
+
+
+try:
+    import resource
+except ImportError:  # Windows has no such limits
+    resource = None
+
+
+def free_memory(device: torch.device | str = "cpu") -> int:
+    """Return the bytes that a run could still take on a device, its own share included.
+
+    >>> 0 < free_memory("cpu") <= describe_device("cpu").memory_bytes
+    True
+    """
+    device = torch.device(device)
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device)
+    if device.type == "mps":
+        return max(0, describe_device(device).memory_bytes - torch.mps.driver_allocated_memory())
+    room = min(psutil.virtual_memory().available, describe_device("cpu").memory_bytes)
+    if resource is not None:
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if limit != resource.RLIM_INFINITY:  # `ulimit -v`, and many a cluster's queue
+            room = min(room, limit - psutil.Process().memory_info().vms)
+    return max(0, room)
+
+
+def is_memory_error(error: BaseException) -> bool:
+    """Return whether an error says that the memory is full, on whatever device.
+
+    >>> is_memory_error(MemoryError()), is_memory_error(ValueError("no"))
+    (True, False)
+    """
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    # On the CPU it is a plain RuntimeError with the allocator's name in it.
+    words = ("DefaultCPUAllocator", "MPS backend out of memory", "CUDA out of memory")
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+
+
+@contextmanager
+def memory_explained(config: RunConfig, device: torch.device | str) -> Iterator[None]:
+    """Turn full memory inside the `with` into the table of knobs.
+
+    What is free is measured on entering: when the memory is full, the failed step still holds it.
+
+    Raises:
+        UserError: With `memory_advice`, if the memory is full.
+    """
+    there = free_memory(device)
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_memory_error(error):
+            raise
+        # The formula may say that it fits; it did not, so the advice starts below what failed.
+        room = min(there, round(training_memory(config) / (1 + SPARE)))
+        where = torch.device(device).type
+        raise UserError(f"The memory is full. {memory_advice(config, room, where)}") from error

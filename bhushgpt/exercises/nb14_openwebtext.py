@@ -1,0 +1,265 @@
+"""Exercises of notebook 14: a header read, a side chosen, documents joined, a window fetched.
+
+Lesson: notebook 14.
+"""
+
+import hashlib
+import tarfile
+import tempfile
+import tracemalloc
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bhushgpt.data import HEADER, TokenWriter
+from bhushgpt.exercises.exercise import Exercise
+from bhushgpt.tokenizers import ByteTokenizer
+
+Answer = Callable[..., Any]
+
+
+# 1. What a tar header says
+
+
+def _header(block: bytes) -> tuple[str, int]:
+    name = block[:100].split(b"\0")[0].decode()
+    return name, int(block[124:135], 8)
+
+
+def _block(name: str, size: int) -> bytes:
+    member = tarfile.TarInfo(name)
+    member.size = size
+    return member.tobuf(tarfile.USTAR_FORMAT)
+
+
+def _check_header(answer: Answer) -> str | None:
+    result = answer(_block("pages/one.txt", 5000))
+    name, size = result
+    if (name, size) == (5000, "pages/one.txt"):
+        return "name and size are exchanged: return the name first."
+    if isinstance(name, bytes):
+        return "the name is still bytes: .decode() makes text of it."
+    if "\0" in name:
+        return "the name is filled up with NUL bytes: it ends at the first of them."
+    if name != "pages/one.txt":
+        return f"the name is pages/one.txt, yours is {name!r}: it stands in the first 100 bytes."
+    sizes = {
+        11610: "the size is written with octal digits: int(digits, 8).",
+        0o644: "that is the field at 100, who may read the file; the size stands at 124.",
+        5120: "that is the size in whole blocks; the header says how long the page itself is.",
+        5000 // 8: "the last digit of the size is missing: it has eleven digits, from 124 to 134.",
+    }
+    if isinstance(size, str | bytes):
+        return "the size is still digits: make a number of them."
+    if size != 5000:
+        return sizes.get(size, f"the page has 5,000 bytes, your size is {size}.")
+    if answer(_block("x" * 100, 0)) != ("x" * 100, 0):
+        return "a name may fill all 100 bytes; then no NUL follows it."
+    return None
+
+
+tar_header = Exercise(
+    name="tar_header",
+    question="Return (name, size) from the 512 bytes of a tar header.",
+    hints=(
+        "block[:100] is the name, filled up with b'\\0'; block[124:135] is the size in digits.",
+        "block[:100].split(b'\\0')[0] ends at the first NUL; .decode() makes text of it.",
+        "int(b'00000011610', 8) reads octal digits.",
+    ),
+    praise="that is all it takes to walk through an archive of any size.",
+    reference=_header,
+    checks=_check_header,
+)
+
+
+# 2. On which side is a page?
+
+
+def _side(page: str, share: float) -> bool:
+    digest = hashlib.sha256(page.encode()).digest()
+    return int.from_bytes(digest[:8], "big") < share * 2**64
+
+
+def _check_side(answer: Any) -> str | None:
+    pages = [f"{chr(97 + n % 26)} page number {n:04}" for n in range(2000)]
+    first = [bool(answer(page, 0.1)) for page in pages]
+    if any("hash" in code.co_names for code in getattr(answer, "codes", ())):
+        return (
+            "Python's own hash() of a text is another one in every process: after a restart the "
+            "sides have changed. Take hashlib."
+        )
+    again = [bool(answer(page, 0.1)) for page in pages]
+    if first != again:
+        return "the same page, asked for twice, falls on two sides: nothing but its text may count."
+    part = sum(first) / len(pages)
+    if part > 0.85:
+        return f"at a share of 0.1, {part:.0%} are held out: True means held out, not trained on."
+    if part in (0, 1):
+        return "all pages of the same length fall on the same side: the whole text must count."
+    if len({side for page, side in zip(pages, first, strict=True) if page[0] == "c"}) == 1:
+        return "all pages that begin alike fall on the same side: the whole text must count."
+    if abs(part - sum(bool(answer(page, 0.4)) for page in pages) / len(pages)) < 0.02:
+        return f"the share changes nothing: {part:.0%} are held out at 0.1 and at 0.4."
+    if abs(part - 0.1) > 0.03:
+        return f"at a share of 0.1, {part:.1%} of 2,000 pages are held out."
+    return None
+
+
+side_of = Exercise(
+    name="side_of",
+    question="Return whether a page is held out; its text and the share alone decide.",
+    hints=(
+        "hashlib.sha256(page.encode()) gives the same 32 bytes for the same text, everywhere.",
+        "int.from_bytes(digest[:8], 'big') is a number below 2**64, as good as drawn by chance.",
+        "Held out are the pages whose number lies below share * 2**64.",
+    ),
+    praise="no list of pages is kept, and yet every worker agrees.",
+    reference=_side,
+    checks=_check_side,
+)
+
+
+# 3. Documents in one row
+
+
+class _Words:
+    """A tokenizer of whole words that can be followed by eye."""
+
+    words = ("<|endoftext|>", "one", "two", "three", "four")
+    vocab_size, eot_id, marked = 6, 5, "<|endoftext|>"
+
+    def encode_ordinary(self, text: str) -> list[int]:
+        return [self.words.index(word) for word in text.split()]
+
+    def encode(self, text: str) -> list[int]:
+        return self.encode_ordinary(text.replace(self.marked, f" {self.marked} "))
+
+
+def _one_row(pages: Sequence[str], tokenizer: Any) -> list[int]:
+    ids: list[int] = []
+    for page in pages:
+        ids += [*tokenizer.encode_ordinary(page), tokenizer.eot_id]
+    return ids
+
+
+def _check_one_row(answer: Answer) -> str | None:
+    pages, tokenizer = ["one two", "three", "<|endoftext|> four"], _Words()
+    given = list(pages)
+    result = answer(pages, tokenizer)
+    if any(not isinstance(number, int | np.integer) for number in result):
+        return "there are lists inside the list: one row of numbers is wanted."
+    row = [int(number) for number in result]
+    mistakes = {
+        (
+            1,
+            2,
+            3,
+            0,
+            4,
+        ): "nothing stands between the pages: the model would read on as if they were one text.",
+        (
+            1,
+            2,
+            5,
+            3,
+            5,
+            0,
+            4,
+        ): "the end of the last page is missing: the next shard is joined to it.",
+        (5, 1, 2, 5, 3, 5, 0, 4): "the mark stands before each page; it ends a page, so it comes "
+        "after.",
+        (1, 2, 3, 0, 4, 5): "there is one mark for all pages; each needs its own.",
+        (1, 2, 0, 3, 0, 0, 4): "the mark's name was put into the text: its letters are encoded, as "
+        "text always is. Append the id.",
+        (1, 2, 0, 3, 0, 0, 4, 0): "the mark's name was put behind each text: its letters are "
+        "encoded, as text always is. Append the id.",
+        (1, 2, 5, 3, 5, 5, 4, 5): "a page that writes <|endoftext|> got the special id in its "
+        "middle: its text must stay text.",
+    }
+    if tuple(row) != (1, 2, 5, 3, 5, 0, 4, 5):
+        return mistakes.get(tuple(row), f"the row should be 1 2 5 3 5 0 4 5; yours is {row}.")
+    if pages != given:
+        return "the list of pages that was given has changed: make a new one."
+    return None
+
+
+one_row = Exercise(
+    name="one_row",
+    question="Return the ids of all pages as one row, each page followed by the end mark.",
+    hints=(
+        "tokenizer.encode_ordinary(page) gives the ids of a page in which nothing is special.",
+        "tokenizer.eot_id is the id of the end mark: a number, to be appended, never text.",
+        "One list; for every page its ids, then the mark, the last page included.",
+    ),
+    praise="a page may write what it likes, only you set the end marks.",
+    reference=_one_row,
+    checks=_check_one_row,
+)
+
+
+# 4. A window out of a large file
+
+
+def _window(path: Path, start: int, length: int) -> np.ndarray:
+    return np.fromfile(path, "<u2", length, offset=HEADER.size + 2 * start)
+
+
+def _check_window(answer: Answer) -> str | None:
+    ids = np.random.default_rng(0).integers(1, 256, 2_000_000)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "train.tokens"
+        with TokenWriter(path, ByteTokenizer()) as writer:
+            writer.write(ids)
+        return _check_on(answer, path, ids)
+
+
+def _check_on(answer: Answer, path: Path, ids: np.ndarray) -> str | None:
+    start, length = 1000, 6
+    tracemalloc.start()
+    result = answer(path, start, length)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    found = [int(number) for number in result]
+    raw = ids.astype("<u2").tobytes()
+    half, swapped = raw[2 * start : 2 * start + length], ids.astype("<u2").byteswap()
+    mistakes = {
+        tuple(ids[start - 32 : start - 32 + length]): "these stand 32 ids earlier: the header of "
+        "64 bytes comes first.",
+        tuple(
+            ids[start // 2 : start // 2 + length]
+        ): "these stand at half the place: an id has two bytes.",
+        tuple(half): "these are single bytes: an id has two, uint16.",
+        tuple(swapped[start : start + length]): "the two bytes of each id are exchanged: the low "
+        "one comes first, '<u2'.",
+        tuple(ids[start : start + length + 1]): "one id too many came: the window ends before "
+        "start + length.",
+        tuple(ids[start : start + length - 1]): "one id is missing at the end.",
+        tuple(ids[:length]): "these are the first ids of the file: start was not used.",
+    }
+    if tuple(found) != tuple(ids[start : start + length]):
+        right = ids[start : start + length].tolist()
+        return mistakes.get(tuple(found), f"the ids at {start} are {right}; yours are {found}.")
+    if peak > path.stat().st_size // 4:
+        return (
+            "the right ids, but the whole file was read into the memory: open() and seek(), "
+            "np.memmap, or np.fromfile with count and offset read only the window."
+        )
+    if len(answer(path, len(ids) - 2, 2)) != 2:
+        return "right in the middle, but not at the end of the file."
+    return None
+
+
+window = Exercise(
+    name="window",
+    question="Return the `length` ids from position `start` of a token file, reading no others.",
+    hints=(
+        "The ids begin behind a header of 64 bytes and have 2 bytes each.",
+        "So id number start begins at byte 64 + 2 * start.",
+        "np.fromfile(path, dtype, count, offset=...) reads count numbers from a byte on.",
+    ),
+    praise="the same six ids from a file of any size, at the same price.",
+    reference=_window,
+    checks=_check_window,
+)

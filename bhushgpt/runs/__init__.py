@@ -1,0 +1,25 @@
+"""A run from its first step to its report: what `train` does, without the command line.
+
+Opened by notebook 18.
+"""
+
+from bhushgpt.runs.folder import (
+    Place,
+    RunFolder,
+    RunOptions,
+    changed_options,
+    find_place,
+    run_of,
+    text_of,
+)
+from bhushgpt.runs.interruption import Interruption
+from bhushgpt.runs.report import (
+    completion_command,
+    describe_run,
+    results,
+    run_demo,
+    saved_whatever_happens,
+)
+from bhushgpt.runs.session import Session, facts
+from bhushgpt.runs.start import open_session, refuse_other_run, resume_session, start_session
+from bhushgpt.runs.training_text import Text

@@ -1,0 +1,452 @@
+"""The folder of a run: what was asked for, what came of it, and how the loss went.
+
+What a run's record says when it starts, and what is found again by it.
+
+Where a run is: a new folder, one that was named, or the one to go on with.
+
+How a run is computed and saved: all that may be changed when it goes on.
+
+What decides the numbers, sizes and rates and steps, is in `RunConfig` and stays as it was.
+
+Lesson: notebook 17.
+"""
+
+import dataclasses
+import datetime
+import json
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from bhushgpt.devices import machine_card
+from bhushgpt.environment import runs_folder
+from bhushgpt.errors import UserError
+from bhushgpt.files import lock_run, write_atomically
+from bhushgpt.presets import RunConfig
+from bhushgpt.runs.training_text import OtherText, Text, open_text
+from bhushgpt.sources import corpora
+from bhushgpt.speed import Compiling, Strategy, World, agreed_path
+from bhushgpt.storage import (
+    MANIFEST,
+    config_to_dict,
+    list_checkpoints,
+    newest_good_checkpoint,
+    sweep,
+)
+from bhushgpt.tokenizers import Tokenizer
+
+RECORD, HISTORY, SAMPLES = "run.json", "history.jsonl", "samples.jsonl"
+
+
+class RunFolder:
+    """One run's files: `run.json`, `history.jsonl`, `samples.jsonl` and the checkpoints.
+
+    `run.json` is one object. Written when the run starts:
+        version: of bhushgpt; preset: its name; config: every setting, as in a checkpoint.
+        corpus: a registered name, or the whole path of a file or of prepared tokens;
+        corpus_sha256: of its clean text; tokens: its length, held-out part included.
+    Written whenever it starts or goes on:
+        machine: what `machine_card` says; device: cpu, cuda or mps; processes: how many.
+        options: how it is computed and saved, all of `RunOptions`.
+        matmul_limit: FLOP/s of large matrix products there, which `mfu` is a share of.
+        skipped_batches: numbers of those that were left out on demand, if any were.
+    Written at every checkpoint:
+        steps_done; seconds: of training, resumed parts added up; tokens_per_second.
+        best: step and nats of the lowest glance at the held-out text, where there was one.
+    Written at the end:
+        held_out: nats_per_token, perplexity, bits_per_byte and tokens over the held-out text;
+        glances: [step, nats] pairs over the beginning of it while training;
+        ladder: name -> nats; n_gram_order: which counter "n-gram" was.
+
+    `history.jsonl` has a line for each step: all of its `Report`, and
+        seconds: that the step took; tokens_per_second;
+        mfu: the share of matmul_limit that 6 operations per weight and token make;
+        held_out: the glance at the held-out text after it, where there was one.
+    `samples.jsonl` has a line for each glance: step, prompt, and the text that was drawn.
+
+    Args:
+        path: An existing folder; use `create` or `open`.
+
+    Attributes:
+        record: What `run.json` holds; `update` changes both.
+    """
+
+    def __init__(self, path: Path, record: dict[str, Any]) -> None:
+        self.path = path.absolute()  # whatever folder the caller changes to meanwhile
+        self.record = record
+
+    @classmethod
+    def create(cls, path: Path, record: dict[str, Any]) -> "RunFolder":
+        """Make the folder of a new run.
+
+        Raises:
+            UserError: If it holds a run or anything else already, or cannot be made.
+        """
+        try:
+            if (path / RECORD).exists():
+                raise UserError(
+                    f"{path} holds another run, which is left as it is. Name another folder with "
+                    "--out, or go on with that run: python -m bhushgpt train --resume "
+                    f"{shlex.quote(str(path))}"
+                )
+            path.mkdir(parents=True, exist_ok=True)
+            found = sorted(file.name for file in path.iterdir() if not file.name.startswith("."))
+            if found:
+                raise UserError(
+                    f"{path} is not empty: it holds {found[0]!r}. A run wants a folder of its own, "
+                    "so that it overwrites nothing. Name a new one with --out."
+                )
+            run = cls(path, {})
+            run.update(**record)
+        except OSError as error:
+            raise UserError(
+                f"{path} cannot be written: {error.strerror}. Name another folder with --out."
+            ) from error
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> "RunFolder":
+        """Open the folder of an earlier run.
+
+        Raises:
+            UserError: If it is no run's folder, or its record is unreadable.
+        """
+        if path.is_file():
+            raise UserError(f"{path} is a file. Name the folder of a run.")
+        try:
+            record = json.loads((path / RECORD).read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise UserError(
+                f"There is no run in {path} (no {RECORD}). Name the folder of a run, or train "
+                f"one: python -m bhushgpt train --out {shlex.quote(str(path))}"
+            ) from error
+        except (OSError, ValueError, RecursionError):
+            record = None
+        if not isinstance(record, dict):
+            raise UserError(
+                f"{path / RECORD} cannot be read: it is not a run's record. The model itself may "
+                "be whole: the command `complete` does not need that file."
+            )
+        return cls(path, record)
+
+    def update(self, **facts: Any) -> None:
+        """Add facts to the record and write it; the file is replaced whole or not at all."""
+        self.record |= facts
+        text = json.dumps(self.record, indent=2) + "\n"
+        write_atomically(self.path / RECORD, text.encode("utf-8"))
+
+    def log(self, line: Mapping[str, Any]) -> None:
+        """Append one step to the history."""
+        self._append(HISTORY, line)
+
+    def add_sample(self, step: int, prompt: str, text: str) -> None:
+        """Append what the model wrote after a step to the samples."""
+        self._append(SAMPLES, {"step": step, "prompt": prompt, "text": text})
+
+    def history(self) -> list[dict[str, Any]]:
+        """Return the logged steps in order.
+
+        Of a step that is there twice the last counts; a line that was cut off is left out.
+        """
+        return [line for line in self._lines(HISTORY) if "loss" in line]
+
+    def samples(self) -> list[dict[str, Any]]:
+        """Return the samples in order, read like the history."""
+        return [line for line in self._lines(SAMPLES) if isinstance(line.get("text"), str)]
+
+    def rewind(self, step: int) -> None:
+        """Forget what was logged after a step: a run that goes on from there does it again."""
+        for name, lines in ((HISTORY, self.history()), (SAMPLES, self.samples())):
+            kept = [json.dumps(line) + "\n" for line in lines if line["step"] <= step]
+            if kept or (self.path / name).exists():
+                write_atomically(self.path / name, "".join(kept).encode("utf-8"))
+
+    def _append(self, name: str, line: Mapping[str, Any]) -> None:
+        with (self.path / name).open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line) + "\n")
+
+    def _lines(self, name: str) -> list[dict[str, Any]]:
+        file = self.path / name
+        text = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
+        steps = {line["step"]: line for line in map(_step, text.splitlines()) if line}
+        return [steps[number] for number in sorted(steps)]
+
+
+def _step(line: str) -> dict[str, Any] | None:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    whole = isinstance(found, dict) and isinstance(found.get("step"), int)
+    return found if whole else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """The options of a run that its result does not depend on, but for rounding.
+
+    Raises:
+        UserError: If an option cannot be used; one message names all of them.
+
+    >>> RunOptions(save_every=0, keep=0)
+    Traceback (most recent call last):
+    bhushgpt.errors.UserError: These options cannot be used: --save-every is 0, it must be at \
+least 1 step; --keep is 0, it must be at least 1 checkpoint.
+    """
+
+    precision: str = "auto"
+    """The type that matrix products are computed in; auto is what helps on the device."""
+    compile: Compiling = "auto"
+    """Whether the model is compiled first; auto where that helps."""
+    strategy: Strategy = "ddp"
+    """How several processes share the work: ddp, each the whole model; fsdp, each a part of it."""
+    quick_products: bool | None = None
+    """Whether a CPU multiplies float32 matrices the quicker way; settled once, by measuring, since
+    it changes the last digits."""
+    save_every: int | None = None
+    """Steps between two checkpoints; ten in a run if left out."""
+    keep: int = 2
+    """How many of the newest checkpoints stay; `best` and `last` always do."""
+    tensorboard: bool = False
+    """Whether the history is also written for TensorBoard."""
+
+    def __post_init__(self) -> None:
+        wrong = []
+        if self.save_every is not None and self.save_every < 1:
+            wrong.append(f"--save-every is {self.save_every}, it must be at least 1 step")
+        if self.keep < 1:
+            wrong.append(f"--keep is {self.keep}, it must be at least 1 checkpoint")
+        if wrong:
+            raise UserError("These options cannot be used: " + "; ".join(wrong) + ".")
+
+
+def stored_options(record: Mapping[str, Any]) -> RunOptions:
+    """Return the options that a run's record holds; what it does not say is as usual.
+
+    >>> stored_options({"options": {"keep": 5, "of a later version": 1}}).keep
+    5
+    """
+    usual = dataclasses.asdict(RunOptions())
+    found = record.get("options")
+    known: dict[str, Any] = {
+        name: value
+        for name, value in (found.items() if isinstance(found, dict) else ())
+        if name in usual
+        and ((value is None and usual[name] is None) or _same_kind(name, value, usual[name]))
+    }
+    return RunOptions(**known)
+
+
+def changed_options(options: RunOptions, asked: Mapping[str, Any]) -> RunOptions:
+    """Return the options with those that were asked for (not None) in their place.
+
+    >>> changed_options(RunOptions(), {"keep": 3, "precision": None}).keep
+    3
+    """
+    return dataclasses.replace(options, **{k: v for k, v in asked.items() if v is not None})
+
+
+def option_changes(before: RunOptions, after: RunOptions) -> list[str]:
+    """Return a piece of a sentence for each option that differs.
+
+    >>> option_changes(RunOptions(compile="off"), RunOptions(save_every=10, compile="on"))
+    ['--compile is on (it was off)', '--save-every is 10 (it was left open)']
+    """
+    old, new = dataclasses.asdict(before), dataclasses.asdict(after)
+    return [
+        f"--{name.replace('_', '-')} is {_in_words(new[name])} (it was {_in_words(old[name])})"
+        for name in new
+        if new[name] != old[name] and old[name] != "auto" and name != "quick_products"
+    ]
+
+
+def _same_kind(name: str, value: object, usual: object) -> bool:
+    kinds = {"save_every": int, "quick_products": bool}
+    return type(value) is kinds.get(name, type(usual))
+
+
+def _in_words(value: object) -> str:
+    if value is None:
+        return "left open"
+    return ("on" if value else "off") if isinstance(value, bool) else str(value)
+
+
+def run_of(folder: Path) -> RunFolder:
+    """Return the run that a folder is, or is a checkpoint of.
+
+    Raises:
+        UserError: If it is neither.
+    """
+    is_part = folder.is_symlink() or (folder / MANIFEST).is_file()
+    return RunFolder.open(folder.parent if is_part else folder)
+
+
+def text_of(run: RunFolder, config: RunConfig, tokenizer: Tokenizer) -> Text:
+    """Return the text that a run was trained on.
+
+    Raises:
+        UserError: If it is gone, or no longer the same.
+    """
+    name = run.record.get("corpus")
+    if not (isinstance(name, str) and name):
+        raise UserError(f"{run.path / RECORD} does not say which text the run was trained on.")
+    try:
+        return open_text(
+            name,
+            held_out=config.held_out,
+            context_length=config.model.context_length,
+            tokenizer=tokenizer,
+            digest=str(run.record.get("corpus_sha256")),
+        )
+    except OtherText as error:
+        raise UserError(
+            f"The text {name!r} has changed since {run.path} was trained on it, "
+            "so its held-out part is another. Put the old text back, or train a new run."
+        ) from error
+    except UserError as error:
+        raise UserError(
+            f"The text that the run in {run.path} was trained on is needed, and cannot be read. "
+            f"{error} Put it back there; `complete` works without it."
+        ) from error
+
+
+def corpus_place(name: str) -> str:
+    """Return a registered name as it is, and a file or folder by its whole path.
+
+    >>> corpus_place("sherlock"), Path(corpus_place("my.txt")).is_absolute()
+    ('sherlock', True)
+    """
+    return name if name in corpora() else str(Path(name).expanduser().resolve())
+
+
+def first_record(config: RunConfig, text: Text, corpus_name: str) -> dict[str, Any]:
+    """Return what is written down when a run starts."""
+    return {
+        "version": _version(),
+        "preset": config.preset,
+        "config": config_to_dict(config),
+        "corpus": corpus_place(corpus_name),
+        "corpus_sha256": text.digest,
+        "tokens": text.tokens,
+    }
+
+
+def machine_facts(options: RunOptions, world: World) -> dict[str, Any]:
+    """Return what the record says about where and how a run is computed from now on."""
+    return {
+        "machine": machine_card(),
+        "device": world.device.type,
+        "processes": world.size,
+        "options": dataclasses.asdict(options),
+    }
+
+
+def _version() -> str:
+    try:
+        return metadata.version("bhushgpt")
+    except metadata.PackageNotFoundError:  # used from a folder, without being installed
+        return "unknown"
+
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A run's folder and what to do there."""
+
+    folder: Path
+    """The folder of the run."""
+    checkpoint: Path | None = None
+    """Where to go on from; None for the beginning."""
+    notices: list[str] = field(default_factory=list)
+    """What people should know of what was found."""
+
+    @property
+    def resumes(self) -> bool:
+        """Whether a run goes on there."""
+        return self.checkpoint is not None
+
+
+def find_place(
+    resume: str | None, out: Path | None, preset_name: str, corpus_name: str, world: World
+) -> Place:
+    """Return where a run goes, the same for all processes of it.
+
+    Args:
+        resume: A folder, of a run or a checkpoint; "auto" for the run in `out`, or else the newest
+            one of this preset and text; or None. What torchrun starts again is "auto".
+        out: The folder that was asked for.
+        preset_name: Of a new run.
+        corpus_name: Of a new run.
+        world: All processes; the main one looks.
+
+    Raises:
+        UserError: If there is no run to go on with where one was named, or no whole checkpoint.
+    """
+    if resume is None and int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)):
+        resume = AUTO
+    if resume not in (None, AUTO):
+        return _named(Path(resume), out, world)
+    if out is None and resume == AUTO:
+        out = newest_run(runs_folder(), preset_name, corpus_name)
+    if out is None:
+        now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+        out = runs_folder() / f"{preset_name}-{now}"
+    out = agreed_path(out, world)
+    if not world.agree(resume == AUTO and world.is_main and (out / RECORD).exists()):
+        return Place(folder=out)
+    found, notices = good_checkpoint(out) if world.is_main else (None, [])
+    if world.is_main and found is None:  # killed before its first checkpoint: nothing is lost
+        (out / RECORD).unlink()
+        notices.append(f"The run in {out} had no checkpoint yet: it starts from the beginning.")
+    checkpoint = agreed_path(found or out, world)
+    return Place(folder=out, checkpoint=None if checkpoint == out else checkpoint, notices=notices)
+
+
+def _named(folder: Path, out: Path | None, world: World) -> Place:
+    run = run_of(folder)
+    if out is not None and out.resolve() != run.path.resolve():
+        raise UserError(
+            f"--resume names {folder} and --out {out}: a run goes on in its own folder. Leave "
+            "--out out."
+        )
+    notices = []
+    if world.is_main:
+        with lock_run(run.path):
+            notices = sweep(run.path)
+    return Place(folder=run.path, checkpoint=folder, notices=notices)
+
+
+def newest_run(folder: Path, preset_name: str, corpus_name: str) -> Path | None:
+    """Return the run in a folder of runs that was started last with this preset and text."""
+    found = []
+    for file in folder.glob(f"*/{RECORD}"):
+        try:
+            record = RunFolder.open(file.parent).record
+        except UserError:
+            continue
+        if (record.get("preset"), record.get("corpus")) == (preset_name, corpus_place(corpus_name)):
+            found.append((file.stat().st_mtime, file.parent))
+    return max(found)[1] if found else None
+
+
+def good_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
+    """Return the newest whole checkpoint of a run, after clearing up what killed saves have left.
+
+    Returns:
+        Its folder, or None if the run never saved one; and what people should know.
+
+    Raises:
+        UserError: If another process is writing there, or there are checkpoints and none is whole.
+    """
+    with lock_run(folder):
+        notices = sweep(folder)
+    if not list_checkpoints(folder):
+        return None, notices
+    path, more = newest_good_checkpoint(folder)
+    return path, notices + more

@@ -1,0 +1,256 @@
+"""Looking up from training now and then: how is the held-out text predicted, what is written?
+
+What is written down after every step: the report, the speed, and how much of the machine it is.
+
+The history of a run where TensorBoard finds it. TensorBoard is optional.
+
+Lesson: notebook 17.
+"""
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from bhushgpt.errors import UserError
+from bhushgpt.evaluation import evaluate
+from bhushgpt.generation import Sampling, complete_text
+from bhushgpt.language_model import LanguageModel
+from bhushgpt.roofline import matmul_limit
+from bhushgpt.runs.folder import RunFolder, RunOptions
+from bhushgpt.runs.interruption import Interruption, Stopped
+from bhushgpt.runs.training_text import Text
+from bhushgpt.speed import Precision, World, autocast
+from bhushgpt.training import Report
+
+FOLDER = "tensorboard"
+# What TensorBoard groups by is before the slash.
+NAMES = {
+    "loss": "loss/training",
+    "held_out": "loss/held out",
+    "learning_rate": "step/learning rate",
+    "grad_norm": "step/gradient norm",
+    "tokens_per_second": "speed/tokens per second",
+    "mfu": "speed/share of the matmul limit",
+}
+
+
+class Board:
+    """Writes a run's lines into its folder `tensorboard`.
+
+    Args:
+        folder: The run's folder.
+        step: The step that the run goes on from; what was written after it is left out then.
+
+    Raises:
+        UserError: If TensorBoard is not installed.
+    """
+
+    def __init__(self, folder: Path, step: int = 0) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise UserError(
+                "--tensorboard needs the package tensorboard, which is not installed. Install it "
+                "with: pip install tensorboard, or leave the flag out: history.jsonl holds the "
+                "same numbers."
+            ) from error
+        self._writer = SummaryWriter(str(folder / FOLDER), purge_step=step + 1)
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        """Write the numbers of a line of the history."""
+        for key, name in NAMES.items():
+            if key in line:
+                self._writer.add_scalar(name, line[key], line["step"])
+
+    def add_text(self, step: int, text: str) -> None:
+        """Write what the model wrote after a step, as it stands."""
+        self._writer.add_text("sample", "    " + text.replace("\n", "\n    "), step)
+
+    def close(self) -> None:
+        """Write what is still in memory."""
+        self._writer.close()
+
+
+# Large enough for a processor's full speed, and measured in a moment.
+SIZES = {"cpu": (1024,), "cuda": (4096, 8192), "mps": (2048,)}
+
+
+class RunLog:
+    """Writes the history of a run, a line for each step, and the same for TensorBoard if asked.
+
+    Args:
+        run: Whose history it is.
+        weights: Numbers that are trained; a step computes about 6 times as many operations for
+            each token (Kaplan et al., arXiv 2001.08361), attention between tokens not counted.
+        limit: FLOP/s that the machine can do; None where that is unknown.
+        board: For TensorBoard.
+        writes: Whether anything is written: under torchrun, by the main process alone.
+    """
+
+    def __init__(
+        self,
+        run: RunFolder,
+        weights: int,
+        limit: float | None = None,
+        board: Board | None = None,
+        *,
+        writes: bool = True,
+    ) -> None:
+        self.run = run
+        self.flops_per_token = 6 * weights
+        self.limit = limit
+        self.board = board
+        self.writes = writes
+        self.start()
+
+    def start(self) -> None:
+        """Start the clock of the next step; glances and checkpoints before it are not training."""
+        self._begin = time.perf_counter()
+
+    def line(self, report: Report) -> dict[str, Any]:
+        """Return what is to be logged of the step that ends now."""
+        seconds = time.perf_counter() - self._begin
+        speed = report.tokens / seconds
+        line = dataclasses.asdict(report) | {"seconds": seconds, "tokens_per_second": speed}
+        if self.limit:
+            line["mfu"] = speed * self.flops_per_token / self.limit
+        return line
+
+    def write(self, line: dict[str, Any]) -> None:
+        """Write a line down."""
+        if self.writes:
+            self.run.log(line)
+        if self.board:
+            self.board.add(line)
+
+    def add_sample(self, step: int, prompt: str, text: str) -> None:
+        """Write down what the model wrote after a step."""
+        if self.writes:
+            self.run.add_sample(step, prompt, text)
+        if self.board:
+            self.board.add_text(step, prompt + text)
+
+    def close(self) -> None:
+        """Finish what TensorBoard reads."""
+        if self.board:
+            self.board.close()
+
+
+@lru_cache
+def machine_limit(kind: str, precision: str) -> float | None:
+    """Return the FLOP/s of large matrix products on a kind of device, measured once a process.
+
+    Returns None where the device cannot multiply such numbers.
+
+    >>> (machine_limit("cpu", "float32") or 0) > 1e8
+    True
+    """
+    try:
+        return matmul_limit(kind, getattr(torch, precision), sizes=SIZES[kind], repeats=3)
+    except UserError:
+        return None
+
+
+# About so often in a run: enough to see the trend, cheap enough to repeat.
+GLANCES = 10
+GLANCE_TOKENS = 8192
+SAMPLE_TOKENS = 64
+# Scores that an evaluation may hold at a time, 256 MiB of them: of a large vocabulary they fill the
+# memory sooner than training does.
+SCORES = 2**26
+
+
+def usual_interval(steps: int) -> int:
+    """Return the steps from one glance, or checkpoint, to the next.
+
+    >>> usual_interval(1500), usual_interval(40)
+    (150, 25)
+    """
+    return max(25, steps // GLANCES)
+
+
+def windows_at_once(text: Text, model: LanguageModel) -> int:
+    """Return how many windows of a text to evaluate at a time, so that the scores find room."""
+    return max(1, min(64, SCORES // (model.context_length * text.tokenizer.vocab_size)))
+
+
+class Glances:
+    """A part of the held-out text predicted, and a sample drawn, ten times in a run.
+
+    Nothing of it changes training. What it costs is small, but on a slow machine it can be seconds,
+    so a signal that asks to stop ends a glance at once.
+
+    Args:
+        model: The model being trained.
+        text: Where the held-out part is.
+        log: Where it is written.
+        steps: Of the whole run.
+        options: How the model computes.
+        world: Who takes part.
+
+    Attributes:
+        best: (nats, step) of the lowest glance so far.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        text: Text,
+        log: RunLog,
+        steps: int,
+        options: RunOptions,
+        world: World,
+    ) -> None:
+        self.model = model
+        self.text = text
+        self.log = log
+        self.steps = steps
+        self.precision: Precision = cast(Precision, options.precision)  # no longer auto
+        self.world = world
+        self.sharded = options.strategy == "fsdp" and world.size > 1
+        history = log.run.history()
+        seen = [(line["held_out"], line["step"]) for line in history if "held_out" in line]
+        self.best: tuple[float, int] | None = min(seen, default=None)
+
+    def look(self, line: dict[str, Any], interruption: Interruption) -> bool:
+        """Add `held_out` to the line of a step if a glance is due; return whether it is the best.
+
+        A signal that comes meanwhile leaves the line as it is.
+        """
+        step = line["step"]
+        if step % usual_interval(self.steps) and step != self.steps:
+            return False
+        if not self.sharded and not self.world.is_main:
+            return False
+        try:
+            # Uncompiled: a few calls of many lengths are not worth the time of compiling.
+            eager = torch.compiler.set_stance("force_eager")
+            with eager, autocast(self.world.device, self.precision):
+                line["held_out"] = self._held_out(interruption)
+                if not self.sharded:
+                    self._sample(step, interruption)
+        except Stopped:
+            return False
+        if self.best is None or line["held_out"] < self.best[0]:
+            self.best = (line["held_out"], step)
+            return True
+        return False
+
+    def _held_out(self, interruption: Interruption) -> float:
+        tokens, rows = self.text.held_out[:GLANCE_TOKENS], windows_at_once(self.text, self.model)
+        if self.sharded:  # all processes compute it together: none may leave
+            return evaluate(self.model, tokens, batch_size=rows).nats_per_token
+        with interruption.at_once():
+            return evaluate(self.model, tokens, batch_size=rows).nats_per_token
+
+    def _sample(self, step: int, interruption: Interruption) -> None:
+        prompt = self.text.prompt
+        sampling = Sampling(temperature=0.8, seed=1)
+        with interruption.at_once():
+            pieces = complete_text(self.model, self.text.tokenizer, prompt, SAMPLE_TOKENS, sampling)
+            self.log.add_sample(step, prompt, "".join(pieces))

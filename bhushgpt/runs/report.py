@@ -1,0 +1,216 @@
+"""What a run says before it starts and after it ends, and what it leaves behind.
+
+One command from nothing to a GPT that has read a book: the ladder, samples, and every file.
+
+Lesson: notebook 17.
+"""
+
+import json
+import math
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from bhushgpt.diagnosis import memory_explained
+from bhushgpt.errors import UserError
+from bhushgpt.evaluation import Evaluation
+from bhushgpt.files import write_atomically
+from bhushgpt.forecast import forecast, training_memory
+from bhushgpt.generation import Sampling, complete_text
+from bhushgpt.ngrams import Floors, ladder_table
+from bhushgpt.runs.folder import RECORD, RunOptions
+from bhushgpt.runs.interruption import Interruption
+from bhushgpt.runs.session import Session
+from bhushgpt.runs.start import start_session
+from bhushgpt.runs.training_text import Text
+from bhushgpt.speed import World
+from bhushgpt.storage import list_checkpoints
+
+LADDER, CURVE = "ladder.json", "curve.png"
+
+
+def describe_run(session: Session) -> str:
+    """Return what is about to be trained: text, model, memory and time."""
+    text, config, options = session.text, session.config, session.options
+    last_tenth = "; the last tenth is held out" if text.unit == "character" else ""
+    how = [f"{session.world.device.type}, {options.precision}"]
+    if options.compile == "on":
+        how.append("compiled, which takes the first step up to a minute")
+    if session.world.size > 1:
+        how.append(f"{session.world.size} processes ({options.strategy})")
+    lines = [
+        f"text    {text.title}: {text.size}{last_tenth}",
+        *([f"        {text.notice}"] if text.notice else []),
+        f"model   {config.preset}: {_expectation(session)}",
+        f"device  {', '.join(how)}",
+        *(f"note    {notice}" for notice in session.notices),
+    ]
+    if session.state.step:
+        lines.append(f"start   after step {session.state.step} of {config.training.steps}")
+    return "\n".join(lines)
+
+
+def _expectation(session: Session) -> str:
+    """Return parameters, memory and time; the time from a trial, where one process can make it."""
+    config, world = session.config, session.world
+    if world.size > 1:
+        memory = training_memory(config) / 2**20
+        return (
+            f"{session.model.parameter_count():,} parameters, at most {memory:,.0f} MiB a process "
+            "on top of Python and torch"
+        )
+    with memory_explained(config, world.device):
+        parts = (config, session.model, session.batches, world.device)
+        return str(forecast(*parts, loss_function=session.loss))
+
+
+def results(session: Session) -> str:
+    """Measure a trained run, write ladder, curve and record, and return them as text."""
+    text = session.text
+    floors = text.floors()
+    result = session.evaluate()
+    rungs = floors.rungs()
+    # The trained table of the preset `bigram` must not take the place of the counted one.
+    name = session.config.preset
+    rungs[f"{name}, trained" if name in rungs else name] = result.nats_per_token
+    write_atomically(session.run.path / LADDER, (json.dumps(rungs, indent=2) + "\n").encode())
+    save_curve(session, floors)
+    session.record(result, rungs, floors.best_order)
+    # All rungs predict the same tokens, so nats and bits per byte differ by one factor.
+    bits = ladder_table(rungs, f"bits per {text.unit}")
+    counted = len(text.counted)
+    part = "" if counted == len(text.train) else f", counted on the first {counted:,} tokens"
+    return (
+        f"{glances_table(session)}Loss on {text.held_out_is}, the same {result.tokens:,} "
+        f"{text.unit}s for all (n-gram: the best of 3 to 7 is {floors.best_order}{part}):\n\n"
+        f"{bits}{_bits_per_byte(text, result)}"
+    )
+
+
+def _bits_per_byte(text: Text, result: Evaluation) -> str:
+    """Return the line that makes tokens of several characters comparable with other models."""
+    if text.unit == "character":
+        return ""
+    factor = result.tokens / text.held_out_bytes / math.log(2)
+    return f"\n\n1 nat per token is {factor:.4f} bits per byte of this text"
+
+
+def glances_table(session: Session) -> str:
+    """Return the glances at the held-out text, a line each, or nothing if there were none."""
+    lines = [
+        f"{line['step']:>6}{line['loss']:>10.4f}{line['held_out']:>10.4f}\n"
+        for line in session.run.history()
+        if "held_out" in line
+    ]
+    return "".join(["  step  training  held out\n", *lines, "\n"]) if lines else ""
+
+
+def save_curve(session: Session, floors: Floors) -> Path:
+    """Draw the run's history with the floors into `curve.png` and return the file."""
+    # Here and not above: matplotlib takes as long to load as a short command to run.
+    import matplotlib.pyplot as plt
+
+    from bhushgpt.figures import plot_curve, png_bytes
+
+    history = session.run.history()
+    figure = plot_curve(
+        [(line["step"], line["loss"]) for line in history],
+        [(line["step"], line["held_out"]) for line in history if "held_out" in line],
+        floors.rungs(),
+        title=f"{session.config.preset} on {session.text.title}",
+    )
+    file = session.run.path / CURVE
+    write_atomically(file, png_bytes(figure))
+    plt.close(figure)  # pyplot would keep it for as long as the process lives
+    return file
+
+
+def completion_command(session: Session) -> str:
+    """Return the next command to type, with a prompt that the run's alphabet can spell."""
+    prompt = session.text.prompt
+    folder = shlex.quote(str(session.run.path))
+    return f"  python -m bhushgpt complete --run {folder} --prompt {shlex.quote(prompt)}"
+
+
+@contextmanager
+def saved_whatever_happens(folder: Path) -> Iterator[None]:
+    """Add to any error that leaves the `with`, Ctrl-C too, what is saved and how to go on."""
+    try:
+        yield
+    except BaseException as error:
+        found = list_checkpoints(folder)
+        if found:
+            error.add_note(
+                f"{found[-1].name} of {folder} is saved. To go on:\n"
+                f"  python -m bhushgpt train --resume {shlex.quote(str(folder))}"
+            )
+        raise
+
+
+PRESET, BOOK = "gpt-v1", "sherlock"
+# The recorded result in benchmarks/ is of float32, so everybody can compare.
+OPTIONS = RunOptions(precision="float32")
+PROMPTS = ("To Sherlock Holmes ", '"My dear Watson," said ', "It was a dark ")
+
+
+def make_room(folder: Path) -> Path | None:
+    """Move an earlier demo aside, so that a new one can take its name; return where it went.
+
+    Raises:
+        UserError: If it cannot be moved.
+    """
+    if not (folder / RECORD).is_file():
+        return None
+    number = 1
+    while (aside := folder.with_name(f"{folder.name}-{number}")).exists():
+        number += 1
+    try:
+        return folder.rename(aside)
+    except OSError as error:
+        raise UserError(
+            f"The earlier demo in {folder} cannot be moved aside: {error.strerror}. "
+            "Name another folder with --out."
+        ) from error
+
+
+def run_demo(
+    device: torch.device, folder: Path, interruption: Interruption, *, steps: int | None = None
+) -> None:
+    """Train GPT-v1 on the default book, print the ladder and three completions, save all.
+
+    Args:
+        device: Where to train.
+        folder: Where everything goes; an earlier demo there is moved aside.
+        interruption: Entered already.
+        steps: Fewer steps than the preset's, for tests.
+
+    Raises:
+        UserError: If the book cannot be had or the folder not be used.
+        Stopped: After Ctrl-C, when the step is finished and saved.
+    """
+    if aside := make_room(folder):
+        print(f"The earlier demo is kept in {aside}.\n")
+    session = start_session(
+        PRESET, BOOK, World(device=device), folder, steps=steps, options=OPTIONS
+    )
+    with saved_whatever_happens(folder):
+        print(describe_run(session), "\n", sep="", flush=True)
+        session.train(interruption)
+        interruption.check()
+        print(f"\n{results(session)}")
+        for prompt in PROMPTS:
+            _complete(session, prompt)
+    print(f"\nAll of it is in {folder}: the checkpoint, curve.png, run.json, ladder.json. Next:")
+    print(completion_command(session))
+    print("  make lab     opens notebook 00; notebook 09 builds this very model")
+
+
+def _complete(session: Session, prompt: str) -> None:
+    sampling = Sampling(temperature=0.8, seed=1)
+    print(f"\n--- {prompt!r}\n{prompt}", end="")
+    for piece in complete_text(session.model, session.text.tokenizer, prompt, 200, sampling):
+        print(piece, end="", flush=True)
+    print()

@@ -1,0 +1,277 @@
+"""Sessions from names: a fresh run in a new folder, or an earlier one at a checkpoint.
+
+Going on with a run: what may be other than before, and which value holds.
+
+Lesson: notebook 17.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bhushgpt.cpu_settings import fast_float32_products, keep_freed_memory
+from bhushgpt.diagnosis import device_notices, memory_explained
+from bhushgpt.errors import UserError
+from bhushgpt.files import check_room
+from bhushgpt.forecast import check_memory, expected_bytes
+from bhushgpt.presets import RunConfig, build_model, preset
+from bhushgpt.runs.folder import (
+    RECORD,
+    RunFolder,
+    RunOptions,
+    changed_options,
+    corpus_place,
+    first_record,
+    machine_facts,
+    option_changes,
+    run_of,
+    stored_options,
+    text_of,
+)
+from bhushgpt.runs.session import Session
+from bhushgpt.runs.training_text import Text, open_text
+from bhushgpt.speed import (
+    AcceleratedLoss,
+    Acceleration,
+    World,
+    pick_acceleration,
+    pick_precision,
+    wrap,
+)
+from bhushgpt.storage import Checkpoint, load_checkpoint, load_distributed
+from bhushgpt.training import TrainState
+
+
+def start_session(
+    preset_name: str,
+    corpus_name: str,
+    world: World,
+    out: Path,
+    *,
+    steps: int | None = None,
+    accumulation: int | None = None,
+    options: RunOptions | None = None,
+) -> Session:
+    """Return a fresh run in the folder `out`.
+
+    Args:
+        preset_name: See `presets`.
+        corpus_name: A registered corpus, a text file, or a folder of prepared tokens.
+        world: Where to train, and with whom.
+        out: The run's folder; it must not hold a run.
+        steps: Instead of the preset's.
+        accumulation: Parts that a batch is computed in, instead of the preset's.
+        options: How it is computed and saved.
+
+    Raises:
+        UserError: For anything that cannot be used; nothing is written then.
+    """
+    # A wrong name or number shows before the work.
+    draft = _config(preset_name, 2, steps, accumulation)
+    text = open_text(
+        corpus_name, held_out=draft.held_out, context_length=draft.model.context_length
+    )
+    config = _config(preset_name, text.tokenizer.vocab_size, steps, accumulation)
+    check_memory(config, world.device)
+    options, acceleration, notices = accelerated(options or RunOptions(), config, world)
+    state, loss = _built(config, acceleration, options, world)
+    run = _new_folder(out, config, text, corpus_name, options, world)
+    session = Session(run, config, text, state, world, options, loss, [*notices])
+    try:
+        session.save()  # from its first moment on a run can be gone on with
+    except BaseException:
+        if world.is_main:
+            (out / RECORD).unlink(missing_ok=True)
+        raise
+    return session
+
+
+def _config(name: str, vocab_size: int, steps: int | None, accumulation: int | None) -> RunConfig:
+    return with_accumulation(preset(name, vocab_size, steps=steps), accumulation)
+
+
+def with_accumulation(config: RunConfig, accumulation: int | None) -> RunConfig:
+    """Return the settings with batches computed in so many parts; None leaves them."""
+    if accumulation is None:
+        return config
+    training = dataclasses.replace(config.training, accumulation_steps=accumulation)
+    return dataclasses.replace(config, training=training)
+
+
+def accelerated(
+    options: RunOptions, config: RunConfig, world: World
+) -> tuple[RunOptions, Acceleration, list[str]]:
+    """Return the options with nothing left open, what they mean, and what cannot be had."""
+    precision = options.precision
+    # Where it is decided by measuring, processes may differ: one float32 makes it float32 for all.
+    if world.size > 1 and world.agree(pick_precision(world.device, precision) == "float32"):
+        precision = "float32"
+    acceleration, notices = pick_acceleration(world.device, config, precision, options.compile)
+    # Both help training processes and nothing else, where they help at all.
+    keep_freed_memory(world.device)
+    quick = options.quick_products
+    if acceleration.precision == "float32" and quick is not False:
+        quick = fast_float32_products(world.device)
+    settled = dataclasses.replace(
+        options,
+        precision=acceleration.precision,
+        compile="on" if acceleration.compile else "off",
+        quick_products=quick,
+    )
+    return settled, acceleration, [*notices, *device_notices(world.device)]
+
+
+def _built(
+    config: RunConfig, acceleration: Acceleration, options: RunOptions, world: World
+) -> tuple[TrainState, AcceleratedLoss]:
+    with memory_explained(config, world.device):
+        model = build_model(config, world.device)
+        parts = config.training.accumulation_steps
+        loss = wrap(model, acceleration, world, options.strategy, accumulation_steps=parts)
+        return TrainState.fresh(model, config.training), loss
+
+
+def _new_folder(
+    out: Path,
+    config: RunConfig,
+    text: Text,
+    corpus_name: str,
+    options: RunOptions,
+    world: World,
+) -> RunFolder:
+    """Make the run's folder, by the main process; the others wait for it."""
+    if world.is_main:
+        check_room(
+            out, (options.keep + 1) * expected_bytes(config), "A run that keeps its checkpoints"
+        )
+        record = first_record(config, text, corpus_name) | machine_facts(options, world)
+        run = RunFolder.create(out, record)
+    world.barrier()
+    return run if world.is_main else RunFolder.open(out)
+
+
+def open_session(folder: Path, device: torch.device) -> Session:
+    """Return an earlier run at a checkpoint, with its text, to be looked at.
+
+    Args:
+        folder: A run's folder (its newest checkpoint is taken), or one of its checkpoints, `last`
+            and `best` too.
+        device: Where the model is wanted.
+
+    Raises:
+        UserError: If there is no run or no checkpoint, or the text is gone or no longer the same.
+    """
+    run = run_of(folder)
+    checkpoint = load_checkpoint(folder, device)
+    text = text_of(run, checkpoint.config, checkpoint.tokenizer)
+    world = World(device=device)
+    return Session(
+        run, checkpoint.config, text, checkpoint.state, world, stored_options(run.record)
+    )
+
+
+def refuse_other_run(run: RunFolder, asked: Mapping[str, Any]) -> None:
+    """Refuse to go on with a run as if it had been started otherwise.
+
+    Args:
+        run: The run.
+        asked: preset, corpus and steps as typed; None where nothing was typed.
+
+    Raises:
+        UserError: Naming each difference, and which value holds.
+    """
+    config = run.record.get("config", {})
+    its = {
+        "preset": run.record.get("preset"),
+        "corpus": run.record.get("corpus"),
+        "steps": config.get("training", {}).get("steps") if isinstance(config, dict) else None,
+    }
+    if asked.get("corpus") is not None:
+        asked = {**asked, "corpus": corpus_place(asked["corpus"])}
+    other = [
+        f"--{name} is {value} in the run, and you asked for {asked[name]}"
+        for name, value in its.items()
+        if asked.get(name) is not None and asked[name] != value
+    ]
+    if other:
+        raise UserError(
+            f"The run in {run.path} was started with other settings: {'; '.join(other)}. The "
+            "steps that are done were made with the run's own, so these hold: leave what differs "
+            "out to go on, or leave --resume out to train a new run. What may change on the way: "
+            "--device, --precision, --compile, --strategy, --accumulation, --save-every, --keep "
+            "and --tensorboard."
+        )
+
+
+def resume_session(
+    folder: Path,
+    world: World,
+    *,
+    asked: Mapping[str, Any] | None = None,
+    accumulation: int | None = None,
+    skip_batch: int | None = None,
+) -> Session:
+    """Return an earlier run at a checkpoint, ready to go on.
+
+    Args:
+        folder: A run's folder, or one of its checkpoints.
+        world: Where to train, and with whom; it may be other than before.
+        asked: Options that are wanted now (fields of `RunOptions`); None is as before.
+        accumulation: Parts that a batch is computed in from now on.
+        skip_batch: A batch to leave out, such as one that made the loss infinite.
+
+    Returns:
+        The session; its notices name each difference to before. What is asked for now holds.
+
+    Raises:
+        UserError: If there is no run or no checkpoint, the text is gone or no longer the same, or
+            what is asked for cannot be had.
+    """
+    run = run_of(folder)
+    before = stored_options(run.record)
+    options = changed_options(before, asked or {})
+    checkpoint = _loaded(folder, world, options)
+    config = with_accumulation(checkpoint.config, accumulation)
+    options, acceleration, notices = accelerated(options, config, world)
+    changes = option_changes(before, options) + _other_changes(run, checkpoint, config, world)
+    if changes:
+        notices.append(f"Other than before, as it is asked for now: {'; '.join(changes)}.")
+    text = text_of(run, config, checkpoint.tokenizer)
+    with memory_explained(config, world.device):
+        parts = config.training.accumulation_steps
+        model = checkpoint.state.model
+        loss = wrap(model, acceleration, world, options.strategy, accumulation_steps=parts)
+    if checkpoint.random is not None:
+        checkpoint.random.restore(world.device)
+    _note(run, options, world, skip_batch)
+    return Session(run, config, text, checkpoint.state, world, options, loss, notices)
+
+
+def _loaded(folder: Path, world: World, options: RunOptions) -> Checkpoint:
+    if world.size > 1:
+        return load_distributed(folder, world, options.strategy)
+    return load_checkpoint(folder, world.device)
+
+
+def _other_changes(run: RunFolder, checkpoint: Checkpoint, config: Any, world: World) -> list[str]:
+    before = run.record
+    parts, were = (c.training.accumulation_steps for c in (config, checkpoint.config))
+    pairs = (
+        ("--accumulation", parts, were),
+        ("the device", world.device.type, before.get("device", world.device.type)),
+        ("the number of processes", world.size, before.get("processes", world.size)),
+    )
+    return [f"{name} is {now} (it was {then})" for name, now, then in pairs if now != then]
+
+
+def _note(run: RunFolder, options: RunOptions, world: World, skip_batch: int | None) -> None:
+    """Write down how the run goes on; every process needs to know what is skipped."""
+    skipped = run.record.get("skipped_batches", [])
+    if skip_batch is not None:
+        skipped = sorted({*skipped, skip_batch})
+        run.record["skipped_batches"] = skipped
+    if world.is_main:
+        run.update(**machine_facts(options, world))

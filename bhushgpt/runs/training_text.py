@@ -1,0 +1,160 @@
+"""What a model learns from and is judged on: a text read here and now, or tokens prepared before.
+
+Lesson: notebook 17.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bhushgpt.batches import split_tokens
+from bhushgpt.corpus import load_text
+from bhushgpt.data import PREPARED_MANIFEST, PreparedTokens
+from bhushgpt.errors import UserError
+from bhushgpt.ngrams import Floors, count_floors
+from bhushgpt.tokenizers import CharTokenizer, Tokenizer
+
+# Of prepared tokens, however many there are, so much is judged and counted: seconds on a laptop.
+JUDGED_TOKENS = 2**18
+COUNTED_TOKENS = 3_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    """Tokens in two parts, and what people want to know about them."""
+
+    title: str
+    """What the text is."""
+    size: str
+    """How much it is, in words."""
+    digest: str
+    """Fingerprint of all that is learned from and judged on."""
+    unit: str
+    """What a token is: "character" or "token"."""
+    tokenizer: Tokenizer
+    train: Sequence[int] | np.ndarray
+    """The ids to learn from; on the disk, if they were prepared."""
+    held_out: np.ndarray
+    """The ids to be judged on."""
+    held_out_bytes: int
+    """UTF-8 bytes of the text that a model predicts there: all but the first token."""
+    held_out_is: str = "the held-out last tenth"
+    """Which part is judged, in words."""
+    notice: str = ""
+    """What the learner should know, such as "this is another edition"; mostly empty."""
+
+    def floors(self) -> Floors:
+        """Return what counters reach on the held-out part, in bounded time and memory."""
+        return count_floors(self.counted, self.held_out, self.tokenizer.vocab_size)
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens are learned from and judged on."""
+        return len(self.train) + len(self.held_out)
+
+    @property
+    def counted(self) -> np.ndarray:
+        """The tokens that the floors are counted on: the first ones, if there are very many."""
+        return np.asarray(self.train[:COUNTED_TOKENS])
+
+    @property
+    def prompt(self) -> str:
+        """A few words that the tokenizer can spell."""
+        try:
+            self.tokenizer.encode("The ")
+        except UserError:
+            words = self.tokenizer.decode(np.asarray(self.train[:100])).split(maxsplit=1)
+            return words[0][:20] if words else ""
+        return "The "
+
+
+class OtherText(UserError):
+    """There is a text of that name, but it is not the one that was meant."""
+
+
+def open_text(
+    name: str,
+    *,
+    held_out: float = 0.1,
+    context_length: int = 1,
+    tokenizer: Tokenizer | None = None,
+    digest: str | None = None,
+) -> Text:
+    """Return the text of that name: a registered corpus, a text file, or a prepared folder.
+
+    Args:
+        name: What `--corpus` takes.
+        held_out: Share of a text that is held out; prepared tokens are in two parts already.
+        context_length: Both parts must hold a window of this length and its target.
+        tokenizer: Of an earlier run on this text; by default, each character is a token.
+        digest: What the text's digest must be.
+
+    Raises:
+        OtherText: If it is another.
+        UserError: If there is no such text, it is too short, or it has characters that the
+            tokenizer does not know.
+
+    >>> text = open_text("sherlock", context_length=64)
+    >>> text.size, len(text.train), text.prompt
+    ('562,203 characters, 79 different', 505983, 'The ')
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir() and ((folder / PREPARED_MANIFEST).exists() or (folder / "parts").is_dir()):
+        return _prepared(folder, context_length, digest)
+    corpus = load_text(name)
+    if digest not in (None, corpus.sha256):
+        raise OtherText(f"The text {name!r} has changed.")
+    tokenizer = tokenizer or CharTokenizer.from_text(corpus.text)
+    ids = tokenizer.encode(corpus.text)
+    # The smallest type that holds every id: a long text need not fill the memory.
+    tokens = np.array(ids, dtype=np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32)
+    train, judged = split_tokens(tokens, held_out, context_length=context_length)
+    author = "" if corpus.author == "unknown" else f", {corpus.author}"
+    return Text(
+        title=f"{corpus.title}{author}",
+        size=f"{len(corpus.text):,} characters, {tokenizer.vocab_size:,} different",
+        digest=corpus.sha256,
+        unit="character" if isinstance(tokenizer, CharTokenizer) else "token",
+        tokenizer=tokenizer,
+        train=train,
+        held_out=judged,
+        held_out_bytes=len(tokenizer.decode(judged[1:]).encode()),
+        notice=corpus.notice,
+    )
+
+
+def _prepared(folder: Path, context_length: int, digest: str | None) -> Text:
+    found = PreparedTokens.open(folder)
+    if digest not in (None, found.digest):
+        raise OtherText(f"The tokens in {folder} were prepared anew and are others.")
+    for part, tokens in (("training", found.train), ("held-out", found.held_out)):
+        if len(tokens) <= context_length:
+            raise UserError(
+                f"The {part} part in {folder} has {len(tokens):,} tokens; one example needs "
+                f"{context_length + 1:,} (a context of {context_length:,} and the token after "
+                "it). Prepare more text, or take a preset with a shorter context."
+            )
+    judged = np.asarray(found.held_out[:JUDGED_TOKENS])
+    whole = len(judged) == len(found.held_out)
+    return Text(
+        title=found.title,
+        size=f"{len(found.train):,} tokens of {found.tokenizer.vocab_size:,} kinds to learn from, "
+        f"{len(found.held_out):,} held out",
+        digest=found.digest,
+        unit="token",
+        tokenizer=found.tokenizer,
+        train=found.train,
+        held_out=judged,
+        held_out_bytes=found.held_out_bytes if whole else _text_bytes(judged, found.tokenizer),
+        held_out_is="the held-out documents"
+        if whole
+        else f"the first {len(judged):,} held-out tokens",
+    )
+
+
+def _text_bytes(ids: np.ndarray, tokenizer: Tokenizer) -> int:
+    """Return the UTF-8 bytes of the text that the ids stand for, the marks between not counted."""
+    end = getattr(tokenizer, "eot_id", None)
+    return len(tokenizer.decode(ids[ids != end] if end is not None else ids).encode())
