@@ -1,6 +1,4 @@
-"""Complete settings of a run by name, each a function that returns them.
-
-The settings of a run, and the untrained model that they describe.
+"""The settings of a run, the untrained model that they describe, and complete settings by name.
 
 Lesson: notebook 09.
 """
@@ -60,28 +58,52 @@ def build_model(config: RunConfig, device: torch.device | str = "cpu") -> Langua
     return model.to(device)
 
 
-# Blocks, heads and width as Radford et al. (2019) published them, and how many windows of 1,024
-# tokens an 80 GB card computes at once.
-GPT2_SIZES = {
-    "gpt-v2": (12, 12, 768, 16),
-    "gpt-v2-medium": (24, 16, 1024, 8),
-    "gpt-v2-large": (36, 20, 1280, 4),
-    "gpt-v2-xl": (48, 25, 1600, 2),
-}
-# The highest rates of Brown et al. (2020), table 2.1, for models of these sizes.
-GPT2_RATES = {
-    "gpt-v2": 6e-4,
-    "gpt-v2-medium": 3e-4,
-    "gpt-v2-large": 2.5e-4,
-    "gpt-v2-xl": 2e-4,
-}
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """A run by name: everything but the vocabulary, which is the tokenizer's."""
+
+    says: str
+    """What it is, in a line."""
+    model: Callable[..., ModelConfig]
+    """Makes the settings of the model, given `vocab_size`."""
+    training: TrainingConfig
+    """How it is trained."""
 
 
-def bigram(vocab_size: int) -> RunConfig:
-    """Return a table of logits that learns what follows each token; seconds to train."""
-    return RunConfig(
-        preset="bigram",
-        model=BigramConfig(vocab_size=vocab_size, context_length=64),
+def _gpt2(name: str, shape: tuple[int, int, int], rate: float, windows: int) -> Preset:
+    """Return GPT-2 in a published size: (blocks, heads, width).
+
+    A step sees half a million tokens, and the run the nine billion of OpenWebText once.
+
+    Args:
+        name: Of the size.
+        shape: As Radford et al. (2019) published it.
+        rate: The highest rate of Brown et al. (2020), table 2.1, for a model of this size.
+        windows: How many windows of 1,024 tokens an 80 GB card computes at once.
+    """
+    n_layer, n_head, n_embd = shape
+    return Preset(
+        says=f"GPT-2 {name}, for a GPU",
+        model=partial(
+            GPTConfig, context_length=1024, n_layer=n_layer, n_head=n_head, n_embd=n_embd
+        ),
+        training=TrainingConfig(
+            steps=17_000,
+            batch_size=512,
+            accumulation_steps=512 // windows,
+            learning_rate=rate,
+            min_learning_rate=rate / 10,
+            warmup_steps=700,
+            schedule="cosine",
+            betas=(0.9, 0.95),
+        ),
+    )
+
+
+PRESETS: dict[str, Preset] = {
+    "bigram": Preset(
+        says="a table that learns what follows each token: seconds",
+        model=partial(BigramConfig, context_length=64),
         training=TrainingConfig(
             steps=1000,
             batch_size=32,
@@ -90,64 +112,36 @@ def bigram(vocab_size: int) -> RunConfig:
             # A row of the table is a distribution, not a factor of a product: nothing to decay.
             weight_decay=0.0,
         ),
-    )
-
-
-def gpt_v1_smoke(vocab_size: int) -> RunConfig:
-    """Return a GPT so small that tests can train it: seconds, and nothing to be proud of."""
-    return RunConfig(
-        preset="gpt-v1-smoke",
-        model=GPTConfig(vocab_size=vocab_size, context_length=32, n_layer=2, n_head=2, n_embd=32),
+    ),
+    "gpt-v1-smoke": Preset(
+        says="a GPT so small that tests can train it: seconds, and nothing to be proud of",
+        model=partial(GPTConfig, context_length=32, n_layer=2, n_head=2, n_embd=32),
         training=TrainingConfig(
             steps=50, batch_size=8, learning_rate=3e-3, warmup_steps=5, schedule="linear"
         ),
-    )
-
-
-def gpt_v1(vocab_size: int) -> RunConfig:
-    """Return the course's GPT: 0.8 million parameters, a few minutes on a laptop's CPU."""
-    return RunConfig(
-        preset="gpt-v1",
+    ),
+    "gpt-v1": Preset(
+        says="the course's GPT, 0.8 million parameters: a few minutes on a laptop",
         # Rotary positions: better than learned ones after the same steps, as notebook 09 measures.
-        model=GPTConfig(
-            vocab_size=vocab_size,
-            context_length=64,
-            n_layer=4,
-            n_head=4,
-            n_embd=128,
-            position="rotary",
+        model=partial(
+            GPTConfig, context_length=64, n_layer=4, n_head=4, n_embd=128, position="rotary"
         ),
         training=TrainingConfig(
             steps=1500, batch_size=32, learning_rate=3e-3, warmup_steps=100, schedule="linear"
         ),
-    )
-
-
-def gpt_v1_large(vocab_size: int) -> RunConfig:
-    """Return the classic character model of six million parameters; it wants a GPU."""
-    return RunConfig(
-        preset="gpt-v1-large",
-        model=GPTConfig(
-            vocab_size=vocab_size,
-            context_length=128,
-            n_layer=8,
-            n_head=8,
-            n_embd=256,
-            # A book of half a million characters is seen many times over: dropout delays the
-            # moment at which the model starts to recite it.
-            dropout=0.2,
-        ),
+    ),
+    "gpt-v1-large": Preset(
+        says="the classic character model of six million parameters, for a GPU",
+        # A book of half a million characters is seen many times over: dropout delays the moment at
+        # which the model starts to recite it.
+        model=partial(GPTConfig, context_length=128, n_layer=8, n_head=8, n_embd=256, dropout=0.2),
         training=TrainingConfig(
             steps=5000, batch_size=64, learning_rate=1e-3, warmup_steps=200, schedule="cosine"
         ),
-    )
-
-
-def gpt_v2_mini(vocab_size: int) -> RunConfig:
-    """Return a GPT-2 that a laptop's CPU trains in minutes, on some thousand different tokens."""
-    return RunConfig(
-        preset="gpt-v2-mini",
-        model=GPTConfig(vocab_size=vocab_size, context_length=128, n_layer=4, n_head=4, n_embd=128),
+    ),
+    "gpt-v2-mini": Preset(
+        says="a GPT-2 for some thousand different tokens: minutes on a laptop",
+        model=partial(GPTConfig, context_length=128, n_layer=4, n_head=4, n_embd=128),
         training=TrainingConfig(
             steps=3500,
             # Small batches: after the same minutes, more and smaller steps had learned more.
@@ -157,44 +151,15 @@ def gpt_v2_mini(vocab_size: int) -> RunConfig:
             warmup_steps=200,
             schedule="cosine",
         ),
-    )
-
-
-def gpt_v2(vocab_size: int, name: str = "gpt-v2") -> RunConfig:
-    """Return GPT-2 in a published size, 124 million parameters to 1.5 billion; it wants a GPU.
-
-    A step sees half a million tokens, and the run the nine billion of OpenWebText once.
-    """
-    n_layer, n_head, n_embd, windows = GPT2_SIZES[name]
-    return RunConfig(
-        preset=name,
-        model=GPTConfig(
-            vocab_size=vocab_size,
-            context_length=1024,
-            n_layer=n_layer,
-            n_head=n_head,
-            n_embd=n_embd,
-        ),
-        training=TrainingConfig(
-            steps=17_000,
-            batch_size=512,
-            accumulation_steps=512 // windows,
-            learning_rate=GPT2_RATES[name],
-            min_learning_rate=GPT2_RATES[name] / 10,
-            warmup_steps=700,
-            schedule="cosine",
-            betas=(0.9, 0.95),
-        ),
-    )
-
-
-PRESETS: dict[str, Callable[[int], RunConfig]] = {
-    "bigram": bigram,
-    "gpt-v1-smoke": gpt_v1_smoke,
-    "gpt-v1": gpt_v1,
-    "gpt-v1-large": gpt_v1_large,
-    "gpt-v2-mini": gpt_v2_mini,
-} | {name: partial(gpt_v2, name=name) for name in GPT2_SIZES}
+    ),
+    "gpt-v2": _gpt2("124M", (12, 12, 768), rate=6e-4, windows=16),
+    "gpt-v2-medium": _gpt2("355M", (24, 16, 1024), rate=3e-4, windows=8),
+    "gpt-v2-large": _gpt2("774M", (36, 20, 1280), rate=2.5e-4, windows=4),
+    "gpt-v2-xl": _gpt2("1.5B", (48, 25, 1600), rate=2e-4, windows=2),
+}
+"""Complete settings by name."""
+GPT2_SIZES = ("gpt-v2", "gpt-v2-medium", "gpt-v2-large", "gpt-v2-xl")
+"""The presets whose sizes OpenAI published."""
 
 
 def preset(name: str, vocab_size: int, *, steps: int | None = None) -> RunConfig:
@@ -213,9 +178,9 @@ def preset(name: str, vocab_size: int, *, steps: int | None = None) -> RunConfig
     """
     if name not in PRESETS:
         raise UserError(f"There is no preset {name!r}. {nearest(name, PRESETS)}")
-    config = PRESETS[name](vocab_size)
-    if steps is None:
-        return config
-    warmup = min(config.training.warmup_steps, max(steps, 0) // 10)
-    training = dataclasses.replace(config.training, steps=steps, warmup_steps=warmup)
-    return dataclasses.replace(config, training=training)
+    made = PRESETS[name]
+    training = made.training
+    if steps is not None:
+        warmup = min(training.warmup_steps, max(steps, 0) // 10)
+        training = dataclasses.replace(training, steps=steps, warmup_steps=warmup)
+    return RunConfig(preset=name, model=made.model(vocab_size=vocab_size), training=training)

@@ -117,6 +117,8 @@ and GPT-2 learns a vector for each. Train one with position="learned", such as g
     wrong = []
     if type(model) is not GPT:
         wrong.append(f"it is a {type(model).__name__}, and only a GPT has that layout")
+    elif type(model.config) is not GPTConfig:
+        wrong.append(f"a {type(model.config).__name__} builds it of other parts than GPT-2 has")
     elif model.config.position != "learned":
         positions = model.config.position
         wrong.append(f"its positions are {positions}, and GPT-2 learns a vector for each")
