@@ -1,22 +1,19 @@
-"""Byte-pair encoding in the fewest lines: the specification that the fast trainer has to equal.
+"""Byte-pair encoding in the fewest lines: the specification that the fast forms have to equal.
 
-It counts every pair of the whole text again before each merge, as one would by hand.
+**Bytes.** GPT-2's files must show any byte in a text editor, line by line and without spaces. So
+the 188 bytes that Latin-1 prints keep their sign, and the other 68 borrow the signs from U+0100 on:
+the space becomes `Ġ`, the line break `Ċ`. GPT-2 numbers the printable bytes first, then the others;
+that is also the order of the signs, so the `tokenizers` library breaks ties by it.
 
-The 256 bytes in the order GPT-2 numbers them, and a printable sign for each.
-
-GPT-2's files must show any byte in a text editor, line by line and without spaces. So the 188 bytes
-that Latin-1 prints keep their sign, and the other 68 borrow the signs from U+0100 on: the space
-becomes `Ġ`, the line break `Ċ`. GPT-2 numbers the printable bytes first, then the others; that is
-also the order of the signs, so the `tokenizers` library breaks ties by it.
-
-A text cut into pieces that no merge may cross: words, numbers, signs, white space.
-
+**Pieces.** A text is cut into pieces that no merge may cross: words, numbers, signs, white space.
 Without this step a byte-pair tokenizer spends ids on "dog.", "dog!" and "dog?". GPT-2 cuts with one
 regular expression; a word keeps the space before it.
 
-Lesson: notebook 13. Source: Sennrich, Haddow and Birch, "Neural Machine Translation of Rare Words
-with Subword Units", 2016, arXiv 1508.07909. Source: Radford and others, "Language Models are
-Unsupervised Multitask Learners", 2019, section 2.2.
+**Merges.** Every pair of the whole text is counted again before each merge, as one would by hand.
+
+Lesson: notebook 13. Sources: Sennrich, Haddow and Birch, "Neural Machine Translation of Rare Words
+with Subword Units", 2016, arXiv 1508.07909; Radford and others, "Language Models are Unsupervised
+Multitask Learners", 2019, section 2.2.
 """
 
 from collections import Counter

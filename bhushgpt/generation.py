@@ -1,6 +1,7 @@
 """Continuing a text, one token at a time, with a say in how daring it is.
 
-Text in, text out: a prompt continued by a model, piece by piece.
+`generate` works on ids and yields every new one as it is drawn; `complete_text` takes a prompt and
+yields text.
 
 Letters: B batch, T time, V vocabulary.
 

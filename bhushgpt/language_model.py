@@ -1,17 +1,8 @@
-"""What every model of the course has in common.
+"""What every model of the course has in common: logits, a loss, checked ids, drawn tokens.
 
-How wrong a prediction is: the negative log-likelihood of the token that really came next.
+Letters: B batch, T time, C channels, V vocabulary.
 
-Token ids looked at before they are used as addresses: on a GPU a wrong one ends the program.
-
-Looking at a model without changing it.
-
-Drawing tokens from a model's predictions, in the plainest way.
-
-Letters: B batch, T time, V vocabulary, C channels, V vocabulary. Faster and with more say: notebook
-10, `generation`.
-
-Lesson: notebook 04.
+Lesson: notebook 04. Drawing faster and with more say: notebook 10, `generation`.
 """
 
 from collections.abc import Iterator

@@ -4,10 +4,8 @@ They cost seconds and give the floor that a neural network has to get below. Smo
 Witten and Bell (1991): a context that has been followed by many different tokens trusts its own
 counts less and the shorter context more.
 
-The loss ladder: what ever better predictors reach on the same held-out text.
-
-"Is my loss normal?" is answered by the rungs around it. All rungs but the last only count, so
-they cost seconds and do not depend on luck.
+"Is my loss normal?" is answered by the loss ladder: what ever better predictors reach on the same
+held-out text. All its rungs but the last only count, so they do not depend on luck.
 
 Letters: N number of predicted tokens, K number of different contexts, V vocabulary.
 

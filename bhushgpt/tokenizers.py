@@ -1,6 +1,8 @@
-"""Text to numbers and back: one number for each character, or one for each byte.
+"""Text to numbers and back: what every tokenizer offers, and two that need no training.
 
-What every tokenizer offers, and its JSON file: written in one step, read with suspicion.
+One has a number for each character of a text, the other one for each byte. Both are stored as a
+JSON file, written in one step and read with suspicion; so are those of later lessons, whose kinds
+stand in `kinds.TOKENIZERS`.
 
 Lesson: notebook 03.
 """

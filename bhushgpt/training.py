@@ -4,17 +4,9 @@ A run is a function of (config, step): the batch, the learning rate and the rand
 step n depend on n alone. So the whole state is the model, the optimizer and the step, and
 whatever happens between two steps (evaluating, sampling, saving, a crash) cannot change the next.
 
-What one training step has to say: a report, or the reason why it could not be made.
-
-Ctrl-C that waits until a change is complete.
-
-Python raises KeyboardInterrupt between any two operations. In the middle of an optimizer's step it
-would leave weights that belong to no step: some moved, some not. The notebook's stop button must
-not do that, so the few lines that change the state are run to their end first.
-
-Random numbers that belong to one training step and to nothing else.
-
-A line that says how training goes: loss, tokens per second, time left.
+Ctrl-C waits until a step is complete. Python raises KeyboardInterrupt between any two operations;
+in the middle of an optimizer's step it would leave weights that belong to no step, some moved and
+some not.
 
 Letters: B batch, T time, V vocabulary.
 
