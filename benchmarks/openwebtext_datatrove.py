@@ -19,7 +19,7 @@ from datatrove.data import Document, DocumentsPipeline
 from datatrove.executor import LocalPipelineExecutor
 from datatrove.pipeline.base import PipelineStep
 
-from bhushgpt.commands import named_tokenizer
+from bhushgpt.commands.prepare import named_tokenizer
 from bhushgpt.data import (
     TOKENIZER,
     Damaged,

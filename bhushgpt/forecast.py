@@ -6,6 +6,7 @@ Lesson: notebook 09.
 """
 
 import copy
+import sys
 import time
 from dataclasses import dataclass, replace
 from functools import cache
@@ -56,6 +57,8 @@ def _duration(seconds: float) -> str:
 @cache
 def _without_memory(model: ModelConfig) -> LanguageModel:
     """Return the model on the device "meta", where tensors have shapes and take no memory."""
+    if getattr(model, "attention_form", None) == "auto":  # counted as a CPU computes it
+        model = replace(model, attention_form="explicit")
     with torch.device("meta"):
         return model.build()
 
@@ -75,14 +78,21 @@ def training_memory(config: RunConfig) -> int:
     """Return the bytes that a training step of a run needs, in float32.
 
     Each parameter is there four times: weight, gradient, AdamW's mean and mean of squares. What
-    backward keeps is counted while the model computes a part of a batch on the device "meta"; the
-    first gradient on the way back is as large as the largest of it.
+    backward keeps is counted while the model computes a part of a batch on the device "meta".
 
     >>> from bhushgpt.presets import preset
     >>> 20 < training_memory(preset("gpt-v1", 79)) / 2**20 < 120
     True
     """
-    model = _without_memory(config.model).train()
+    try:
+        model = _without_memory(config.model).train()
+        return 4 * 4 * model.parameter_count() + _kept_bytes(model, config)
+    except RuntimeError:  # a size of more bytes than 64 bits can count
+        return sys.maxsize
+
+
+def _kept_bytes(model: LanguageModel, config: RunConfig) -> int:
+    """Return the bytes that backward needs of a part of a batch."""
     rows = config.training.batch_size // config.training.accumulation_steps
     ids = torch.empty(rows, config.model.context_length, dtype=torch.long, device="meta")
     own = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
@@ -97,7 +107,9 @@ def training_memory(config: RunConfig) -> int:
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         batch_loss(model, ids, ids)
     sizes = [storage.nbytes() for storage in kept.values()]
-    return 4 * 4 * parameter_count(config) + sum(sizes) + max(sizes)
+    # On the way back a block's gradients stand beside what it kept, as large as that.
+    block = sum(sizes) // getattr(config.model, "n_layer", 1)
+    return sum(sizes) + block + 2 * max(sizes)
 
 
 def check_memory(config: RunConfig, device: torch.device) -> None:

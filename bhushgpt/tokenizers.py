@@ -105,7 +105,7 @@ def described_kind(data: Any, *kinds: str) -> str:
     kind = data.get("kind") if isinstance(data, dict) else None
     if kind not in kinds:
         found = "no tokenizer" if kind is None else f"a tokenizer of kind {kind!r}"
-        raise UserError(f"This describes {found}. {nearest(str(kind), kinds)}")
+        raise UserError(f"This describes {found}; expected is one of: {', '.join(sorted(kinds))}.")
     return kind
 
 

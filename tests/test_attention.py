@@ -97,8 +97,8 @@ def assert_weights_are_shares_of_the_past(module: CausalSelfAttention) -> None:
     handle = module.weights.register_forward_hook(lambda *call: seen.append(call[-1]))
     module(stream())
     handle.remove()
-    assert [tuple(weights.shape) for weights in seen] == [(B * H, T, T)]
-    torch.testing.assert_close(seen[0].sum(dim=-1), torch.ones(B * H, T))
+    assert [tuple(weights.shape) for weights in seen] == [(B, H, T, T)]
+    torch.testing.assert_close(seen[0].sum(dim=-1), torch.ones(B, H, T))
     assert seen[0].triu(1).abs().max() == 0 and seen[0].min() >= 0
 
 
@@ -277,7 +277,7 @@ class Mutant(CausalSelfAttention):
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = (self.split(part) for part in self.qkv(x).chunk(3, dim=-1))
         scores = q @ k.transpose(-1, -2) * self.scale() + self.mask()
-        weights = self.weights(self.shared(scores).flatten(0, 1)).view(B, H, T, T)
+        weights = self.weights(self.shared(scores))
         return self.projection(self.join(weights @ v))
 
 

@@ -6,6 +6,8 @@ import time
 import numpy as np
 import pytest
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bhushgpt.batches import Batches
 from bhushgpt.errors import UserError
@@ -20,23 +22,25 @@ from bhushgpt.forecast import (
 from bhushgpt.gpt import GPT, GPTConfig
 from bhushgpt.presets import PRESETS, build_model, preset
 from bhushgpt.storage.tensors import weights_once
-from bhushgpt.training import TrainState, batch_loss, train
+from bhushgpt.training import TrainState, train
 
 
-def kept_for_backward(model, inputs, targets) -> int:
-    """Bytes that one forward pass keeps for backward, weights left out."""
-    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
-    kept: dict[int, int] = {}
+class Peak(TorchDispatchMode):
+    """Counts the bytes of all tensors that are alive at once."""
 
-    def note(tensor):
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+    def __init__(self) -> None:
+        super().__init__()
+        self.alive, self.bytes = {}, 0
 
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        batch_loss(model, inputs, targets)
-    return sum(kept.values())
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for made in result if isinstance(result, list | tuple) else [result]:
+            if isinstance(made, torch.Tensor):
+                storage = made.untyped_storage()
+                self.alive[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
+        self.alive = {k: v for k, v in self.alive.items() if not v[0].expired()}
+        self.bytes = max(self.bytes, sum(size for _, size in self.alive.values()))
+        return result
 
 
 def batches_for(config):
@@ -44,13 +48,15 @@ def batches_for(config):
     return Batches(tokens, config.training.batch_size, config.model.context_length)
 
 
-@pytest.mark.parametrize("name", ["gpt-v1-smoke", "gpt-v1", "gpt-v1-large"])
-def test_the_memory_formula_is_within_a_fifth_of_what_torch_keeps(name):
+@pytest.mark.parametrize("name", ["bigram", "gpt-v1-smoke", "gpt-v1", "gpt-v1-large"])
+def test_the_memory_of_a_step_is_forecast_with_room_for_the_allocator(name):
+    """A process holds more than its tensors: its peak was 1.09 to 1.14 of the forecast."""
     config = preset(name, 79)
-    model = build_model(config).train()
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    measured = 16 * parameters + kept_for_backward(model, *batches_for(config)[0])
-    assert 0.8 < training_memory(config) / measured < 1.25
+    batches = batches_for(config)
+    with Peak() as peak:
+        state = TrainState.fresh(build_model(config), config.training)
+        next(train(state, batches, config.training))
+    assert 1 < training_memory(config) / peak.bytes < 1.75
 
 
 def test_a_forecast_changes_neither_model_nor_random_state():

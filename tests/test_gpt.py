@@ -245,7 +245,7 @@ def test_all_problems_of_a_config_come_at_once() -> None:
         "n_layer is 2.5",
         "dropout is 1.0, it must be at least 0 and below 1",
         "position is 'nowhere', there are learned, sinusoidal, rotary",
-        "attention is 'flash', there are auto, explicit, fused",
+        "attention_form is 'flash', there are auto, explicit, fused",
     ):
         assert part in message
     assert "n_embd" not in message  # what is right is not mentioned

@@ -81,8 +81,18 @@ def largest_batch(config: RunConfig, room: int) -> int:
     >>> largest_batch(config, 2**20)
     0
     """
-    one, two = (training_memory(_of_batch(config, rows)) for rows in (1, 2))
-    return max(0, 1 + math.floor((room * (1 - SPARE) - one) / (two - one)))
+
+    def fits(rows: int) -> bool:
+        return training_memory(_of_batch(config, rows)) <= room * (1 - SPARE)
+
+    few, many = (training_memory(_of_batch(config, rows)) for rows in (16, 32))
+    guess = 16 + math.floor((room * (1 - SPARE) - few) / ((many - few) / 16))
+    rows = max(0, guess)  # a straight line, but for what does not grow with the batch
+    while rows and not fits(rows):
+        rows -= 1
+    while fits(rows + 1):
+        rows += 1
+    return rows
 
 
 def memory_advice(config: RunConfig, room: int, where: str = "the device") -> str:

@@ -255,8 +255,12 @@ def check_headers(folder: Path, config: RunConfig) -> None:
     layers = getattr(config.model, "n_layer", 1)
     if layers > len(found):  # before even a model without memory is built: it has as many parts
         _refuse(folder, [f"{MODEL} has {len(found):,} tensors, {SETTINGS} {layers:,} layers"])
-    with torch.device("meta"):
-        state = TrainState.fresh(build_model(config, "meta"), config.training)
+    try:
+        with torch.device("meta"):
+            state = TrainState.fresh(build_model(config, "meta"), config.training)
+    except RuntimeError:  # a size of more bytes than 64 bits can count
+        _refuse(folder, [f"{SETTINGS} has sizes that no model has"])
+        raise
     _refuse(folder, misfits(found, state.model))
     shapes = [tuple(p.shape) for group in state.optimizer.param_groups for p in group["params"]]
     _refuse(folder, optimizer_misfits(read_header(folder / OPTIMIZER), shapes))
@@ -277,7 +281,7 @@ Row = tuple[str, Any, Any]
 def settings_differences(saved: Any, asked: Any) -> list[Row]:
     """Return (setting, saved, asked) for each setting in which two dataclasses differ.
 
-    >>> from bhushgpt.kinds import MODELS, class_of, name_of
+    >>> from bhushgpt.gpt import GPTConfig
     >>> settings_differences(GPTConfig(vocab_size=79), GPTConfig(vocab_size=80, n_layer=4))
     [('vocab_size', 79, 80)]
     """

@@ -2,6 +2,7 @@
 
 import torch
 
+from bhushgpt.attention import CausalSelfAttention
 from bhushgpt.positions import learned_positions
 
 
@@ -23,3 +24,6 @@ def drive(nb, s):
     attention = nb.HandMadeAttention(s.C, s.H)
     model = nb.OneLayer(s.V, attention, s.C, learned_positions(s.T, s.C))
     model(torch.zeros(s.B, s.T, dtype=torch.long))
+    packaged = CausalSelfAttention(s.C, s.H)
+    model = nb.OneLayer(s.V, packaged, s.C, learned_positions(s.T, s.C))
+    nb.weights_of(model, torch.zeros(s.B, s.T, dtype=torch.long))

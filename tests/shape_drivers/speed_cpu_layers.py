@@ -2,7 +2,10 @@
 
 import torch
 
-SIZES = {"B": 10, "G": 15, "S": 7, "N": 20, "I": 13, "O": 17}
+SIZES = {"B": 10, "G": 15, "N": 20, "I": 13, "O": 17}
+
+
+FREE = {"S"}  # as T without a cache
 
 
 def drive(m, s):
