@@ -36,6 +36,7 @@ ROOMS = (
     Room(name="cellar", says="Wine."),
 )
 SMALL = Curriculum(lessons=LESSONS, rooms=ROOMS)
+OPENED = "Opened by notebook"
 
 
 @pytest.fixture
@@ -50,12 +51,12 @@ def package(tmp_path: Path) -> Path:
         "early.py": "import math\n\nfrom bhushgpt.sources import book\n\nthing = math.pi\n",
         "late.py": "from bhushgpt.early import thing\n",
         "later.py": "from bhushgpt import early, late\n",
-        "sources/__init__.py": '"""Texts."""\n\nfrom bhushgpt.sources.books import book\n',
+        "sources/__init__.py": f'"""Texts. {OPENED} 00."""\nfrom bhushgpt.sources.books import book\n',
         "sources/books.py": "import bhushgpt.early\n",
-        "attic/__init__.py": '"""Old things. More."""\n\nfrom bhushgpt.attic.chests import chest\n',
+        "attic/__init__.py": f'"""Old things. {OPENED} 01."""\nfrom bhushgpt.attic.chests import chest\n',
         "attic/chests.py": "from bhushgpt.attic.keys import key\nimport bhushgpt.sources\n",
         "attic/keys.py": "from bhushgpt.later import x\n",
-        "cellar/__init__.py": '"""Wine."""\n',
+        "cellar/__init__.py": '"""Wine. Opened by notebook 02."""\n',
     }
     for name, source in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -282,6 +283,7 @@ def test_a_front_that_does_more_than_hand_names_on_is_caught(package: Path) -> N
     front.write_text('"""Bats."""\n\ndef chest():\n    pass\n' + "\n" * 40)
     assert front_complaints(SMALL, package) == [
         "attic: the front begins with other words than: Old things.",
+        "attic: the front does not say: Opened by notebook 01.",
         "attic: the front does more than hand names on.",
         "attic: the front has 44 lines, at most 40.",
     ]

@@ -24,6 +24,16 @@ def run(tmp_path):
     return tmp_path / "run", state.model
 
 
+def test_a_run_becomes_a_page(run, tmp_path, capsys):
+    folder, _ = run
+    out = tmp_path / "for others.html"
+    assert main(["export", "--run", str(folder), "--to", "page", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert str(out) in said and "double click" in said
+    page = out.read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>") and "A small GPT (gpt-v1-smoke)" in page
+
+
 @pytest.mark.filterwarnings("ignore")  # transformers' own
 def test_a_run_opens_in_transformers_with_its_tokenizer(run, tmp_path, capsys):
     transformers = pytest.importorskip("transformers")

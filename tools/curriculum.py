@@ -169,6 +169,9 @@ def front_complaints(curriculum: Curriculum, package: Path) -> list[str]:
         rest = tree.body[1:]
         if not (ast.get_docstring(tree) or "").startswith(room.says):
             complaints.append(f"{room.name}: the front begins with other words than: {room.says}")
+        number = curriculum.lessons[curriculum.opened[room.name]].name[:2]
+        if f"Opened by notebook {number}." not in source:
+            complaints.append(f"{room.name}: the front does not say: Opened by notebook {number}.")
         hands_on = (ast.ImportFrom, ast.Assign, ast.AnnAssign)  # a table of names is data
         if any(not isinstance(node, hands_on) for node in rest):
             complaints.append(f"{room.name}: the front does more than hand names on.")

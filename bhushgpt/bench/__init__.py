@@ -1,6 +1,6 @@
 """How fast the course is on this machine, beside the machine's limits and other libraries.
 
-Opened by notebook 18.
+Opened by notebook 13.
 """
 
 from bhushgpt.bench.plan import plan_bench

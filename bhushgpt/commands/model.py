@@ -21,7 +21,7 @@ from bhushgpt.corpus import load_text
 from bhushgpt.devices import KINDS, describe_device, pick_device
 from bhushgpt.errors import UserError
 from bhushgpt.generation import Sampling, complete_text, prompt_ids
-from bhushgpt.interop import check_empty, to_hf
+from bhushgpt.interop import check_empty, to_hf, write_page
 from bhushgpt.language_model import LanguageModel
 from bhushgpt.runs import facts, open_session
 from bhushgpt.sources import corpora
@@ -117,17 +117,31 @@ class Evaluate:
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """Write a trained model as a folder that other programs open."""
+    """Write a trained model in a form that other programs, or a browser, open."""
 
     run_folder: Run
     """Folder of a run, or of one of its checkpoints."""
-    to: Literal["hf"] = "hf"
-    """The form: hf is Hugging Face's, with the layout of GPT-2."""
+    to: Literal["hf", "page"] = "hf"
+    """The form: hf is Hugging Face's, with the layout of GPT-2; page a web page that writes."""
     out: Annotated[Positional[Path], FOLDER, arg(metavar="OUT")]
-    """The folder to write, new or empty."""
+    """For hf the folder to write, new or empty; for a page the file, such as model.html."""
 
     def run(self) -> int:
-        """Write the folder and say how to open it; return the exit status."""
+        """Write it and say how to open it; return the exit status."""
+        return self._page() if self.to == "page" else self._folder()
+
+    def _page(self) -> int:
+        checkpoint = load_checkpoint(self.run_folder, "cpu")
+        title = f"A small GPT ({checkpoint.config.preset})"
+        page = write_page(checkpoint.state.model, checkpoint.tokenizer, self.out, title=title)
+        print(
+            f"{page} holds the model after step {checkpoint.state.step} and all that it takes to "
+            f"write with it: {page.stat().st_size:,} bytes. Open it with a double click; it needs "
+            "no network."
+        )
+        return 0
+
+    def _folder(self) -> int:
         check_empty(self.out)  # before a large model is read
         checkpoint = load_checkpoint(self.run_folder, "cpu")
         folder = to_hf(checkpoint.state.model, checkpoint.tokenizer, self.out)

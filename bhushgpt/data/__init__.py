@@ -1,6 +1,6 @@
 """A corpus of any size becomes one memory-mapped row of token ids.
 
-Opened by notebook 15.
+Opened by notebook 14.
 """
 
 from bhushgpt.data.archives import Damaged, TarReader, UnpackingLimits, plain_files, unpacked, zstd

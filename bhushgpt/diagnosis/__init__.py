@@ -1,6 +1,6 @@
 """What went wrong, where it began, and what to try first.
 
-Opened by notebook 13.
+Opened by notebook 12.
 """
 
 from bhushgpt.diagnosis.findings import Finding, Mark, gigabytes, total, without_names

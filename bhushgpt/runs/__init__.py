@@ -1,6 +1,6 @@
 """A run from its first step to its report: what `train` does, without the command line.
 
-Opened by notebook 18.
+Opened by notebook 17.
 """
 
 from bhushgpt.runs.folder import (

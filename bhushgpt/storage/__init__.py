@@ -1,6 +1,6 @@
 """A run on disk: whole, or not there at all.
 
-Opened by notebook 12.
+Opened by notebook 11.
 """
 
 from bhushgpt.storage.checkpoints import (
