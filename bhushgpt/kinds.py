@@ -22,6 +22,7 @@ TOKENIZERS: Kinds = {
 # The classes are those of the settings, whose `build` makes the model.
 MODELS: Kinds = {
     "bigram": "bhushgpt.bigram:BigramConfig",
+    "mlp": "bhushgpt.mlp_model:MLPConfig",
     "gpt": "bhushgpt.gpt:GPTConfig",
 }
 
@@ -42,7 +43,7 @@ def class_of(kinds: Kinds, name: Any, what: str) -> Any:
     >>> class_of(MODELS, "gtp", "model")
     Traceback (most recent call last):
     bhushgpt.errors.UserError: There is no kind of model 'gtp' here. Did you mean 'gpt'? \
-There are: bigram, gpt.
+There are: bigram, gpt, mlp.
     """
     if not isinstance(name, str) or name not in kinds:
         raise UserError(f"There is no kind of {what} {name!r} here. {nearest(str(name), kinds)}")

@@ -206,7 +206,7 @@ def changed(saved, path, value):
         ("config.model.context_length", 10**12, "do not have the sizes"),
         ("config.model.vocab_size", 10**12, "do not belong together"),
         ("config.model", "x", r"cannot be read as a checkpoint.*AttributeError"),
-        ("config.kind", "zebra", r"no kind of model 'zebra' here\. There are: bigram, gpt"),
+        ("config.kind", "zebra", r"no kind of model 'zebra' here\. There are: bigram, gpt, mlp"),
         ("config.training.betas", 3, r"cannot be read as a checkpoint.*TypeError"),
         ("config", [], "cannot be read as a checkpoint"),
         ("optimizer_groups", [], "settings in the checkpoint are of another optimizer"),

@@ -128,7 +128,7 @@ def page_weights(model: nn.Module) -> GPT:
     for part in _parts(same).values():
         if part.dim() == 2:
             steps, scales = _int8(part)
-            part.copy_(steps * scales[:, None])  # (O, I)
+            part.copy_(steps * scales[:, None])
     return same
 
 
