@@ -69,8 +69,9 @@ def token_losses(logits: Tensor, targets: Tensor) -> Tensor:
     >>> token_losses(sure_of_1, torch.tensor([[1, 0]]))
     tensor([[1.2337e-04, 9.0001e+00]])
     """
-    # float32 whatever the model computes in: a softmax over many classes loses digits in bf16.
-    flat = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none")
+    # At least float32, whatever the model computes in: a softmax over many classes loses digits.
+    scores = logits if logits.dtype == torch.float64 else logits.float()  # (B, T, V)
+    flat = F.cross_entropy(scores.flatten(0, 1), targets.flatten(), reduction="none")
     losses = flat.view(targets.shape)  # (B, T)
     return losses
 
