@@ -2,15 +2,20 @@
 
 The core, to be read in the order in which the notebooks finish it (`curriculum.toml`):
 
-    00-05  environment, devices | timing, roofline | tokenizers | ngrams, bigram, batches | training
-    07-10  positions, attention | transformer | gpt, presets, forecast | generation, kv_cache
+    00-03  errors, versions, files, environment, devices, figures | timing, roofline,
+           cpu_settings | kinds, corpus, tokenizers
+    04-06  language_model, ngrams, bigram, batches | optimizers, training_config, training,
+           evaluation | mlp_model
+    07-10  positions, attention | transformer | gpt, presets, forecast | kv_cache, generation
     13     bpe_by_hand, bpe_training, bpe
+    23-24  checked_tasks, rewards | without_torch
 
 The rooms, each imported by its name alone (`from bhushgpt.storage import save_checkpoint`):
 
     shapes, sources     comments that are checks; texts by name
     speed, storage      the same numbers in less time; a run on disk
-    diagnosis, interop  what went wrong; models that come and go
+    diagnosis, interop  what went wrong; models that come and go, or become a web page
     data, runs          corpora of any size; a run from first step to report
     commands, bench     the command line; how fast it all is
+    exercises           what the notebooks ask, and the checks that answer
 """

@@ -1,6 +1,6 @@
 """Byte-pair encoding learned fast: the counts are kept and changed, never taken anew.
 
-Three ideas make it hundreds of times faster than `bpe_naive` with the same result. Each different
+Three ideas make it hundreds of times faster than `bpe_by_hand` with the same result. Each different
 piece is stored once, with its count. A merge touches only the pieces that hold its pair. And the
 best pair comes from a queue, not from a search through all pairs.
 

@@ -7,7 +7,7 @@ however that ends, so no lock is ever left over by a run that was killed.
 
 Room on the disk, asked for before anything is written.
 
-Lesson: notebook 03.
+Lesson: notebook 00.
 """
 
 import contextlib

@@ -192,7 +192,7 @@ def train(
     Raises:
         NonFinite: If the loss or the gradient is not a finite number: the weights are still those
             from before the step, the gradients are gone, and calling `train` again tries it again.
-            `explain_non_finite` (notebook 13) finds the first layer that went wrong.
+            `explain_non_finite` (notebook 12) finds the first layer that went wrong.
         UserError: If a batch cannot be cut into `accumulation_steps` equal parts.
 
     >>> import numpy as np

@@ -1,9 +1,9 @@
 """A whole GPT in plain Python: its tokens, its gradients, its training and its writing.
 
-Standard library only. With the same weights, which have the same names, it gives the logits, loss,
-gradients and training steps of `bhushgpt.gpt.GPT`. Comments name the notebook that built a part.
+Standard library only. Weights, logits, loss, gradients and steps are those of `bhushgpt.gpt.GPT`.
+Letters: T time, C channels, D head size (C / heads), V vocabulary. A comment names a part's lesson.
 
-Letters: T time, C channels, D head size (C / heads), V vocabulary. Lesson: notebook 24.
+Lesson: notebook 24.
 """
 
 import math

@@ -1,6 +1,8 @@
 """The order of the course holds, and the checker of the order notices when it does not."""
 
+import ast
 import dataclasses
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +19,7 @@ from tools.curriculum import (
     front_complaints,
     list_complaints,
     module_complaints,
+    modules_of,
     notebook_complaints,
     read_curriculum,
 )
@@ -103,6 +106,22 @@ def test_notebooks_are_complete_and_import_only_what_is_finished_or_open() -> No
 def test_the_readme_shows_the_course_as_it_is() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert course_map(COURSE.lessons) in readme, "run `python -m tools.curriculum`"
+
+
+def lesson_of(path: Path) -> list[str]:
+    """Return the notebooks that a module's docstring names as its lesson."""
+    doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return re.findall(r"^Lesson: notebook (\d\d)\.", doc, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", modules_of(PACKAGE))
+def test_a_module_names_its_lesson_once(name: str) -> None:
+    (number,) = lesson_of(modules_of(PACKAGE)[name])
+    room = name.split(".")[0]
+    if name in COURSE.finished:
+        assert number == COURSE.lessons[COURSE.finished[name]].name[:2]
+    elif room in COURSE.opened:  # a later notebook may be what teaches one of its modules
+        assert number >= COURSE.lessons[COURSE.opened[room]].name[:2]
 
 
 def loaded_by(statement: str) -> set[str]:

@@ -2,7 +2,7 @@
 
 Letters: B batch, T time, C channels, V vocabulary.
 
-Lesson: notebook 17.
+Lesson: notebook 13.
 """
 
 from dataclasses import asdict, dataclass

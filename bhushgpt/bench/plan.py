@@ -1,6 +1,6 @@
 """Which candidates meet in which group, and for how long each group is measured.
 
-Lesson: notebook 17.
+Lesson: notebook 13.
 """
 
 from dataclasses import dataclass, replace

@@ -8,7 +8,7 @@ A benchmark as a picture: tokens per second of every candidate, model by model.
 
 The machine's own limits: what a perfect program could reach on it.
 
-Lesson: notebook 17.
+Lesson: notebook 13.
 """
 
 import json

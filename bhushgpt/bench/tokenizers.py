@@ -5,7 +5,7 @@ How fast byte-pair training and encoding are, beside the libraries that people u
 Every measurement takes its turn with the others (`alternate`), on the same texts. The peers are
 the Rust libraries `tokenizers` and `tiktoken`.
 
-Lesson: notebook 17.
+Lesson: notebook 13.
 """
 
 import os

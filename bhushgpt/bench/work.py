@@ -7,7 +7,7 @@ loop) is torch's default when it runs "as shipped", and what we use when it runs
 
 Letters: B batch, T time, V vocabulary, C channels.
 
-Lesson: notebook 17.
+Lesson: notebook 13.
 """
 
 import dataclasses

@@ -6,7 +6,7 @@ worker talk in lines of JSON.
 
 The other end of a worker: a process that computes one job when it is asked to.
 
-Lesson: notebook 17.
+Lesson: notebook 13.
 """
 
 import json

@@ -2,7 +2,7 @@
 
 Letters: B batch, T time.
 
-Lesson: notebook 13.
+Lesson: notebook 12.
 """
 
 from collections.abc import Callable

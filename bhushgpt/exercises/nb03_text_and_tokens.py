@@ -1,4 +1,7 @@
-"""Exercises of notebook 03: a cut that tears no line, merges undone, a loss per character."""
+"""Exercises of notebook 03: a cut that tears no line, merges undone, a loss per character.
+
+Lesson: notebook 03.
+"""
 
 import math
 from collections.abc import Callable, Sequence

@@ -1,4 +1,7 @@
-"""Exercises of notebook 13: encoding a piece, one ratio for many texts, one row from many pages."""
+"""Exercises of notebook 13: encoding a piece, one ratio for many texts, one row from many pages.
+
+Lesson: notebook 13.
+"""
 
 import math
 from collections.abc import Callable, Sequence

@@ -1,6 +1,6 @@
 """Which mistake gives exactly these numbers? Answers that are tensors, compared and explained.
 
-Lesson: notebook 07.
+Lesson: notebook 06.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from bhushgpt.exercises.attempts import kind
 def same(result: object, expected: Tensor, tolerance: float = 1e-5) -> bool:
     """Return whether a result is a tensor of the expected shape and numbers; nan equals nan.
 
-    Lesson: notebook 07.
+    Lesson: notebook 06.
 
     >>> ones = torch.ones(2)
     >>> same(ones, ones), same(torch.ones(2, 1), ones), same(1, ones)
@@ -33,7 +33,7 @@ def mistake_in(result: object, expected: Tensor, mistakes: Mapping[str, Tensor])
         expected: What is right.
         mistakes: Sentence -> what that mistake gives.
 
-    Lesson: notebook 07.
+    Lesson: notebook 06.
 
     >>> mistakes = {"this is twice the number.": torch.tensor(6.0)}
     >>> mistake_in(torch.tensor(6.0), torch.tensor(9.0), mistakes)

@@ -1,4 +1,4 @@
-"""Models leave the course and come in: GPT-2's files, tokenizer.json.
+"""Models leave the course and come in: GPT-2's files, tokenizer.json, a web page.
 
 Opened by notebook 16.
 """
