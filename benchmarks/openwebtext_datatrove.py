@@ -15,7 +15,8 @@ import itertools
 from collections import Counter
 from pathlib import Path
 
-from datatrove.data import Document, DocumentsPipeline
+from datatrove.data import Document as Page
+from datatrove.data import DocumentsPipeline
 from datatrove.executor import LocalPipelineExecutor
 from datatrove.pipeline.base import PipelineStep
 
@@ -23,16 +24,16 @@ from bhushgpt.commands.prepare import named_tokenizer
 from bhushgpt.data import (
     TOKENIZER,
     Damaged,
+    Document,
     DocumentEncoder,
     Plan,
-    clean_folder,
-    documents,
+    clean_preparation,
     find_shards,
-    finish_folder,
+    finish_preparation,
     make_plan,
     read_record,
     read_shard,
-    start_folder,
+    start_preparation,
     store_pages,
 )
 from bhushgpt.tokenizers import load_tokenizer
@@ -72,7 +73,7 @@ class ReadShards(PipelineStep):
                 continue
             for place, page in enumerate(pages):
                 label = f"{plan.shards[number].name}/{place}"
-                yield Document(text=page.text, id=label, metadata={"shard": number})
+                yield Page(text=page.text, id=label, metadata={"shard": number})
 
 
 class WriteTokens(PipelineStep):
@@ -92,7 +93,7 @@ class WriteTokens(PipelineStep):
         left = set(range(rank, len(plan.shards), world_size))
         for number, group in itertools.groupby(data, lambda page: page.metadata["shard"]):
             kept = list(group)
-            pages = [documents.Document(page.text, page.text.encode("utf-8")) for page in kept]
+            pages = [Document(page.text, page.text.encode("utf-8")) for page in kept]
             store_pages(self.out, plan, encoder, number, pages, self.notes.skipped[number])
             left.discard(number)
             yield from kept
@@ -121,14 +122,14 @@ class JoinTokens(PipelineStep):
         records = [record for record in found if record]
         if len(records) < len(plan.shards):
             raise RuntimeError(f"{len(plan.shards) - len(records)} shards are not done yet.")
-        finish_folder(plan, tokenizer, self.out, records)
-        clean_folder(self.out)
+        finish_preparation(plan, tokenizer, self.out, records)
+        clean_preparation(self.out)
         yield from ()
 
 
 def pipeline(plan: Plan, out: Path, tasks: int, workers: int) -> LocalPipelineExecutor:
     """Return the executor whose `run()` does all of it: `tasks` readers, then one that joins."""
-    start_folder(plan, load_tokenizer(out / TOKENIZER), out)
+    start_preparation(plan, load_tokenizer(out / TOKENIZER), out)
     notes = Notes()
     logs = str(out) + ".datatrove"
     tokenise = LocalPipelineExecutor(

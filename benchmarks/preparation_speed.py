@@ -23,8 +23,8 @@ import psutil
 
 from bhushgpt.bpe import BPETokenizer
 from bhushgpt.data import (
-    CorpusPart,
     DocumentEncoder,
+    FoundCorpus,
     Plan,
     UnpackingLimits,
     find_openwebtext,
@@ -37,7 +37,7 @@ from bhushgpt.data import (
 
 def archive() -> Path:
     """Return an archive of pages."""
-    source = [news for news in find_openwebtext(1) if isinstance(news, CorpusPart)][-1]
+    source = [news for news in find_openwebtext(1) if isinstance(news, FoundCorpus)][-1]
     print(f"{source.title}: {source.places[0].name}")
     return source.places[0]
 

@@ -8,18 +8,22 @@ from __future__ import annotations
 import os
 import sys
 
-from bhushgpt.versions import python_trouble, torch_trouble
+from bhushgpt.versions import python_trouble
 
 
 def start() -> int:
     """Run the command line; Ctrl-C while the libraries are still loading ends it quietly, too.
 
-    What is too old, or not installed at all, is said in one sentence before anything fails.
+    A Python that is too old is told in one sentence before anything fails.
     """
     # Read by GNU OpenMP when torch is loaded. Its threads wait by spinning; on a machine that is
     # busy with something else the default makes a training step several times slower.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
-    trouble = python_trouble() or _library_trouble()
+    # Commands draw into files. `!python -m bhushgpt ...` in a notebook hands on the notebook's own
+    # backend; where that is unknown, matplotlib would not even load.
+    os.environ.pop("MPLBACKEND", None)
+    _look_here_last()
+    trouble = python_trouble()
     if trouble:
         print(trouble, file=sys.stderr)
         return 1
@@ -32,15 +36,18 @@ def start() -> int:
         return 130
 
 
-def _library_trouble() -> str | None:
-    from importlib import metadata
+def _look_here_last() -> None:
+    """Look for modules in the current folder after all other places.
 
+    `python -m` puts it first, where a learner's own token.py or random.py hides Python's. Last, it
+    can still hold the package itself.
+    """
     try:
-        return torch_trouble(metadata.version("torch"))
-    except metadata.PackageNotFoundError:
-        return (
-            "PyTorch is not installed for this Python. Set the course up: python tools/install.py"
-        )
+        here = os.getcwd()
+    except OSError:  # somebody removed it
+        return
+    if sys.path and sys.path[0] == here:
+        sys.path.append(sys.path.pop(0))
 
 
 if __name__ == "__main__":

@@ -4,12 +4,15 @@ Lesson: notebook 03.
 """
 
 import dataclasses
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 from bhushgpt.errors import UserError, nearest
 from bhushgpt.files import read_file, sha256
 from bhushgpt.sources import (
+    END_OF_TEXT,
+    END_OF_TEXT_LINE,
     clean_gutenberg,
     corpora,
     decode_text,
@@ -63,9 +66,14 @@ def load_text(name: str | Path = "sherlock") -> Corpus:
         )
     file = Path(name).expanduser()
     if file.is_dir():
-        raise UserError(f"{file} is a folder. Name one text file in it.")
+        raise UserError(_is_a_folder(file))
     if file.is_file():
         return _load_own(file)
+    if file.exists():
+        raise UserError(
+            f"{file} is a pipe or a device, and a run must be able to read its text again. Save "
+            "it to a file, and give that."
+        )
     if isinstance(name, str) and not file.suffix and file.name == name:
         raise UserError(
             f"There is no corpus {name!r}. {nearest(name, registered)} "
@@ -147,17 +155,44 @@ def check_length(length: int, context_length: int, held_out: float = 0.1) -> Non
     )
 
 
+def _is_a_folder(folder: Path) -> str:
+    texts = sum(path.is_file() for path in folder.rglob("*.txt"))
+    if not texts:
+        return f"{folder} is a folder without a text file (.txt). Name one text file."
+    place = shlex.quote(str(folder))
+    return (
+        f"{folder} is a folder, with {texts:,} text files. Name one of them; or make tokens of all "
+        f"of them and train on those:\n  python -m bhushgpt prepare {place} --tokenizer bytes "
+        f"--out tokens\n  python -m bhushgpt train --preset gpt-v2 --corpus tokens"
+    )
+
+
 def _load_own(file: Path) -> Corpus:
-    text = decode_text(read_file(file), file.name)
-    notice = ""
-    if has_gutenberg_markers(text):
-        length, text = len(text), clean_gutenberg(text)
-        notice = (
-            f"{file.name} is a Project Gutenberg file: its header and licence "
-            f"({length - len(text):,} of {length:,} characters) are left out."
+    text = decode_text(read_file(file), str(file))
+    notices = []
+    if has_gutenberg_markers(text) and (books := clean_gutenberg(text)) != text:
+        cut = len(text) - len(books)
+        notices.append(
+            f"{file.name} is a Project Gutenberg file: its header and licence ({cut:,} of "
+            f"{len(text):,} characters, {cut / len(text):.0%}) are left out."
         )
+        if cut > max(len(books), 50_000):
+            notices[-1] += " That is more than what is left: look whether the file is whole."
+        text = books
         if not text:
             raise UserError(f"{file.name} has a Project Gutenberg header and no book in it.")
+    if marks := len(found := END_OF_TEXT_LINE.split(text)) - 1:
+        text = "\n".join(found)
+        notices.append(
+            f"{file.name} has {marks:,} lines {END_OF_TEXT} between its documents; they are read "
+            "as blank lines."
+        )
+    elif END_OF_TEXT in text:
+        notices.append(
+            f"{file.name} has {END_OF_TEXT} inside its lines, which is learned as text. If it "
+            f"stands between documents: python -m bhushgpt prepare {shlex.quote(str(file))} "
+            f"--separator '{END_OF_TEXT}'"
+        )
     return Corpus(
         file.stem,
         file.name,
@@ -166,5 +201,5 @@ def _load_own(file: Path) -> Corpus:
         file.name,
         sha256(text.encode()),
         text,
-        notice,
+        " ".join(notices),
     )

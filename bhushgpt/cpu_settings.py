@@ -1,16 +1,16 @@
-"""Matrix products of float32 numbers by the quicker of two libraries.
+"""Two settings of a process that make training on a CPU quicker.
 
-torch multiplies float32 matrices on a CPU with Intel's MKL, which takes a slow path on processors
-of other makers. oneDNN, which torch multiplies bfloat16 matrices with, has a quick path there. It
-is reached by a permission to round the operands to bfloat16. Where the processor has no unit that
-would use the permission (Intel's AMX), oneDNN computes in true float32 all the same. Whether it
-does is not guessed but checked, with a product whose result is known in double precision.
+Matrix products of float32 numbers by the quicker of two libraries (`fast_float32_products`). torch
+multiplies float32 matrices with Intel's MKL, which takes a slow path on processors of other makers.
+oneDNN, which torch multiplies bfloat16 matrices with, has a quick path there. It is reached by a
+permission to round the operands to bfloat16. Where the processor has no unit that would use the
+permission (Intel's AMX), oneDNN computes in true float32 all the same. Whether it does is not
+guessed but checked, with a product whose result is known in double precision.
 
-Memory that the C library keeps for the next operation, instead of giving it back.
-
-On Linux, glibc asks the operating system anew for every block of more than 32 MiB, and gives it
-back when the tensor goes. Each time the system has to find and clear the pages one by one, which
-can take four times as long as the arithmetic that fills them.
+Memory that the C library keeps for the next operation (`keep_freed_memory`). On Linux, glibc asks
+the operating system anew for every block of more than 32 MiB, and gives it back when the tensor
+goes. Each time the system has to find and clear the pages one by one, which can take four times as
+long as the arithmetic that fills them.
 
 Lesson: notebook 02.
 """
@@ -24,6 +24,7 @@ from typing import Any
 
 import torch
 
+from bhushgpt.devices import abilities
 from bhushgpt.timing import alternate, speedup
 
 PERMISSION = "bf16"
@@ -43,7 +44,7 @@ def fast_float32_products(device: torch.device | str = "cpu") -> bool:
         round to bfloat16.
     """
     settings = _settings()
-    if torch.device(device).type != "cpu" or settings is None:
+    if not abilities(device).host or settings is None:
         return False
     before = settings.fp32_precision
     if before == PERMISSION:
@@ -131,7 +132,7 @@ def keep_freed_memory(device: torch.device | str = "cpu") -> bool:
     >>> keep_freed_memory() in (True, False)
     True
     """
-    if torch.device(device).type != "cpu" or platform.libc_ver()[0] != "glibc":
+    if not abilities(device).host or platform.libc_ver()[0] != "glibc":
         return False
     library = ctypes.CDLL(None)  # the C library that is loaded already
     # The first also ends glibc's own guessing of both, so both have to be set.

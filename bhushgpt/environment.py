@@ -7,6 +7,7 @@ Lesson: notebook 00.
 """
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Literal, TypeVar, cast
 
@@ -38,8 +39,7 @@ def runs_folder(*parts: str) -> Path:
     Raises:
         UserError: If the folder cannot be made.
     """
-    base = os.environ.get("BHUSHGPT_RUNS")
-    folder = Path(base).expanduser() if base else project_root() / "runs"
+    folder = named_folder("BHUSHGPT_RUNS") or project_root() / "runs"
     return _made(folder.joinpath(*parts), "BHUSHGPT_RUNS")
 
 
@@ -53,14 +53,30 @@ def cache_folder() -> Path:
     Raises:
         UserError: If the folder cannot be made.
     """
-    named = os.environ.get("BHUSHGPT_CACHE")
-    if named:
-        folder = Path(named).expanduser()
+    if named := named_folder("BHUSHGPT_CACHE"):
+        folder = named
     elif (project_root() / "curriculum.toml").is_file():
         folder = project_root() / "datasets" / "cache"
     else:
         folder = Path(platformdirs.user_cache_dir("bhushgpt"))
+        if not folder.is_absolute():  # nobody's home is known: it would be a folder named "~"
+            folder = Path(tempfile.gettempdir()) / "bhushgpt"
     return _made(folder, "BHUSHGPT_CACHE")
+
+
+def named_folder(variable: str) -> Path | None:
+    """Return the folder that an environment variable names, `~` written out; None if it is not set.
+
+    Raises:
+        UserError: If it begins with `~` and no home folder is known.
+    """
+    named = os.environ.get(variable)
+    try:
+        return Path(named).expanduser() if named else None
+    except RuntimeError:
+        raise UserError(
+            f"{variable} is {named}, and the home folder is not known. Set it to the whole path."
+        ) from None
 
 
 def _made(folder: Path, variable: str) -> Path:

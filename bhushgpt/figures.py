@@ -1,19 +1,24 @@
 """Pictures that everybody can read: one style, alt text on every figure, numbers in cells.
 
-The picture of a run: loss against step, with the floors it has to get below.
+`show` is for notebooks, `own_style` and `png_bytes` for files; `grid` draws a small tensor, and
+`plot_curve` a run: loss against step, with the floors it has to get below.
 
 Lesson: notebook 00.
 """
 
 import io
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from cycler import cycler
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from bhushgpt.errors import UserError
@@ -32,6 +37,7 @@ COLORS: dict[str, str] = {
 # Pixels are drawn at twice the size they are shown at, so that text is sharp on dense screens.
 DOTS_PER_INCH = 176
 EYE = np.array([0.299, 0.587, 0.114])  # how bright red, green and blue look to us (BT.601)
+LONGEST_TITLE = 72  # characters; more would make the picture as wide as they are
 NO_NUMBER = "#e3e3e3"  # background of cells that hold -inf or nan
 
 STYLE: Any = {
@@ -60,6 +66,21 @@ def apply_style() -> None:
     '#0072b2'
     """
     plt.rcParams.update(STYLE)
+
+
+@contextmanager
+def own_style() -> Iterator[None]:
+    """Inside the `with`, figures have the course's look, whatever matplotlib was told before.
+
+    For pictures that go to a file, from being made to `png_bytes`: no setting of the user's, and no
+    warning of letters that the font lacks. Make them without pyplot, which would load the backend
+    that the environment names.
+    """
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        matplotlib.rcdefaults()
+        apply_style()
+        yield
 
 
 def png_bytes(fig: Figure) -> bytes:
@@ -206,17 +227,19 @@ def plot_curve(
         training: (step, loss of that step's batch) pairs; drawn thin, with their running mean.
         held_out: (step, held-out loss) pairs, drawn as marks.
         floors: Name -> nats of what simpler models reach, drawn as labelled lines.
-        title: What the reader is looking at.
+        title: What the reader is looking at, written as it stands: it may be a file's name, in
+            which `$` begins no formula.
 
     Returns:
-        The figure, for `figures.show` or `savefig`.
+        The figure, for `show` or `png_bytes`.
 
     >>> figure = plot_curve([(1, 2.5), (2, 2.4)], floors={"uniform": 2.6})
     >>> figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()
     ('step', 'loss (nats per token)')
-    >>> plt.close(figure)
     """
-    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
     if training:
         steps, losses = zip(*training, strict=True)
         axes.plot(steps, losses, color=COLORS["blue"], alpha=0.25, linewidth=0.8)
@@ -241,11 +264,18 @@ def plot_curve(
             fontsize=8,
             color=COLORS["grey"],
         )
-    axes.set(xlabel="step", ylabel="loss (nats per token)", title=title, ylim=(low, high))
+    axes.set(xlabel="step", ylabel="loss (nats per token)", ylim=(low, high))
+    axes.set_title(_drawable(title), parse_math=False)
     if training or held_out:
         # Below the uniform floor, which the curve leaves at once.
         axes.legend(loc="upper right", bbox_to_anchor=(0.98, 0.92), frameon=False)
     return figure
+
+
+def _drawable(title: str) -> str:
+    """Return a title without bytes that are no text, as file names of other systems have them."""
+    text = title.encode("utf-8", "replace").decode("utf-8")
+    return text if len(text) <= LONGEST_TITLE else f"{text[: LONGEST_TITLE - 1]}…"
 
 
 def running_mean(losses: Sequence[float], keep: float = 0.95) -> list[float]:

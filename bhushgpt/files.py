@@ -1,16 +1,15 @@
-"""Files that are whole: told apart by a fingerprint, written in one step.
+"""Files that are whole, and folders that one process writes at a time.
 
-One run at a time in a folder: the second is refused, and told who the first is.
-
-The lock is the operating system's, on the file `.lock`. It ends with the process that holds it,
-however that ends, so no lock is ever left over by a run that was killed.
-
-Room on the disk, asked for before anything is written.
+A file is written beside its place and then takes it in one step, so that whoever looks sees the
+old one or the new one. What is read is an ordinary file of a bounded size. A run's folder is locked
+while it is written, and the second run is told who the first is. Room on the disk is asked for
+before anything is written.
 
 Lesson: notebook 00.
 """
 
 import contextlib
+import dataclasses
 import datetime
 import errno
 import hashlib
@@ -22,19 +21,25 @@ import platform
 import shutil
 import stat
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
-from bhushgpt.errors import UserError
+from bhushgpt.errors import UserError, nearest
 
 # A text is read as a whole and takes a few times its size; a larger one is prepared as tokens.
 LARGEST = 2**28
 PIECE = 2**22
 UNPACKING_MEMORY = 2**27  # `xz -9` needs 65 MiB
+# A vocabulary of 50,000 merges takes about 3 MB.
+LONGEST_JSON = 2**26
+
+Kind = TypeVar("Kind")
 
 
 def sha256(data: bytes) -> str:
@@ -60,7 +65,8 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp keeps its files from everybody else
+        with contextlib.suppress(OSError):  # some disks, such as a USB stick's, have no modes
+            os.chmod(temporary, 0o644)  # mkstemp keeps its files from everybody else
         os.replace(temporary, path)
         flush(path.parent)
     except BaseException:
@@ -68,17 +74,39 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise
 
 
+# What a disk says that cannot flush a folder: shares of virtual machines, some network disks.
+_NO_FOLDERS = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF)
+_NO_FOLDERS += (errno.EACCES, errno.EPERM, errno.EISDIR)
+
+
 def flush(path: Path) -> None:
     """Return when a file's bytes, or a folder's names, are on the disk and survive a power cut.
 
     A written file is at first only in the machine's memory, and a renaming only in the folder's.
+    Where a disk cannot flush a folder, a warning says so, and that is all.
     """
-    if path.is_dir():
-        if os.name == "nt":
-            return  # Windows flushes its folders itself
-        handle = os.open(path, os.O_RDONLY)
-    else:
-        handle = os.open(path, os.O_RDWR)
+    if not path.is_dir():
+        _flush(path, os.O_RDWR)
+    elif os.name != "nt":  # Windows flushes its folders itself
+        try:
+            _flush(path, os.O_RDONLY)
+        except OSError as error:
+            if error.errno not in _NO_FOLDERS:
+                raise
+            _notice(
+                "The disk cannot flush a folder. Files are whole all the same, but after a power "
+                "cut the newest may be missing."
+            )
+
+
+@cache
+def _notice(text: str) -> None:
+    """Warn once, however many folders and files it is true of."""
+    warnings.warn(text, stacklevel=3)
+
+
+def _flush(path: Path, flags: int) -> None:
+    handle = os.open(path, flags)
     try:
         os.fsync(handle)
     finally:
@@ -143,57 +171,150 @@ def _too_large(name: str) -> UserError:
     )
 
 
+# What systems put into folders on their own.
+_NOBODYS = {"lost+found", "desktop.ini", "thumbs.db", ".ds_store"}
+
+
+def own_names(folder: Path) -> set[str]:
+    """Return the names in a folder that somebody put there; none if there is no folder.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> (folder / "lost+found").mkdir(), (folder / "thesis.txt").touch(), own_names(folder)
+    (None, None, {'thesis.txt'})
+    """
+    names = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    return {name for name in names if name.lower() not in _NOBODYS}
+
+
+def read_json(path: Path, kind: type[Kind]) -> Kind:
+    """Return what a JSON file holds, as an object of a kind, such as a dataclass of settings.
+
+    Args:
+        path: An ordinary file of at most `LONGEST_JSON` bytes.
+        kind: See `of_kind`.
+
+    Raises:
+        UserError: If it cannot be read or is no JSON, or a field is wrong; named with the file.
+    """
+    try:
+        with open_regular(path) as stream:
+            data = stream.read(LONGEST_JSON + 1)
+        if len(data) > LONGEST_JSON:
+            raise UserError(f"{path} has more than {LONGEST_JSON:,} bytes. It is not read.")
+        # Not msgspec's own reader: an infinite number, which Python writes as JSON, is none to it.
+        found = json.loads(data.decode("utf-8"))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path} is damaged: it is not JSON ({error}). It was not used.") from error
+    return of_kind(found, kind, str(path))
+
+
+def of_kind(data: Any, kind: type[Kind], where: str) -> Kind:
+    """Return plain objects, as JSON has them, as an object of a kind, every field checked.
+
+    Args:
+        data: Dictionaries, lists, texts and numbers.
+        kind: A dataclass, a TypedDict, or a plain type such as dict.
+        where: Where they come from, for the message.
+
+    Raises:
+        UserError: If a field is missing, unknown or of another type; the message names it.
+
+    >>> of_kind({"format": "1"}, dict[str, int], "a.json")
+    Traceback (most recent call last):
+    bhushgpt.errors.UserError: a.json cannot be used: Expected `int`, got `str` - at `$[...]`. It \
+was changed after it was written, or is of another version of bhushgpt.
+    """
+    import msgspec  # here, so that what reads no JSON does not wait for it
+
+    if dataclasses.is_dataclass(kind) and isinstance(data, dict):
+        known = [entry.name for entry in dataclasses.fields(kind)]
+        for name in data:
+            if name not in known:
+                raise UserError(
+                    f"{where} has a setting {name!r} that this version of bhushgpt does not know. "
+                    f"{nearest(str(name), known)} A later version may have written it: update "
+                    "bhushgpt."
+                )
+    try:
+        return msgspec.convert(data, kind, str_keys=True)  # JSON has no other keys than texts
+    except msgspec.ValidationError as error:
+        if isinstance(error.__cause__, UserError):  # the settings' own checks say it better
+            raise UserError(f"{where} cannot be used. {error.__cause__}") from error
+        raise UserError(
+            f"{where} cannot be used: {error}. It was changed after it was written, or is of "
+            "another version of bhushgpt."
+        ) from error
+
+
 LOCK = ".lock"
-# What this process holds, and how often: who has the folder may lock it again.
-_held: dict[Path, int] = {}
+# The lock files that this process holds: who has a folder may ask for it again.
+_held: set[Path] = set()
 
 
 @contextmanager
-def lock_run(folder: Path) -> Iterator[None]:
-    """Inside the `with`, no other process can lock the folder; it is made if need be.
+def one_writer(folder: Path) -> Iterator[None]:
+    """Inside the `with`, no other process is one; the folder is made if need be.
 
-    Args:
-        folder: A run's folder. A process that has it may lock it again, as saving does.
+    The lock is the operating system's, on the file `.lock`. It ends with the process that holds it,
+    however that ends, so no lock is ever left over by a run that was killed. A process that has the
+    folder may ask for it again, as saving does.
 
     Raises:
         UserError: If another process holds it (the message says which), or it cannot be written.
 
     >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder, lock_run(Path(folder)):
+    >>> with tempfile.TemporaryDirectory() as folder, one_writer(Path(folder)):
     ...     [path.name for path in Path(folder).iterdir()]
     ['.lock']
     """
-    place = folder.resolve()
-    if place in _held:
-        _held[place] += 1
-        try:
-            yield
-        finally:
-            _held[place] -= 1
+    file = folder.resolve() / LOCK
+    if file in _held:
+        yield
         return
-    handle = _locked_file(place)
-    _held[place] = 1
+    handle = _locked(file)
+    _held.add(file)
     try:
         yield
     finally:
-        del _held[place]
-        _release(place / LOCK, handle)
+        _held.discard(file)
+        with contextlib.suppress(OSError):  # while it is locked, so that nobody finds it free
+            file.unlink(missing_ok=True)
+        os.close(handle)
+        if os.name == "nt":  # which removes no open file
+            with contextlib.suppress(OSError):
+                file.unlink(missing_ok=True)
 
 
-def _locked_file(folder: Path) -> int:
+def _locked(file: Path) -> int:
     """Return the open lock file, locked and with this process's name in it."""
-    file = folder / LOCK
+    # Not its FileLock: that one does not say who holds it, and on a disk without locks it is held
+    # for ever by a file whose writer was killed before it had written.
+    from filelock import lock_descriptor
+
+    folder = file.parent
     while True:
         try:
             if os.path.lexists(folder) and not folder.is_dir():
                 raise UserError(f"{folder} is not a folder. Name another one for the run.")
             folder.mkdir(parents=True, exist_ok=True)
+            if file.is_symlink():
+                raise UserError(f"{file} is a link, so it is no lock. Remove it and start again.")
             handle = os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         except OSError as error:
             raise UserError(
                 f"{folder} cannot be written: {error.strerror or error}. Name another folder."
             ) from error
-        if not _lock(handle, file):
+        try:
+            is_mine = lock_descriptor(handle, blocking=False)
+            has_locks = True
+        except OSError:  # some network disks know no locks: believe what the file says
+            is_mine, has_locks = not _in_use(file), False
+        if not is_mine:
             os.close(handle)
             raise UserError(
                 f"Another run is writing to {folder}: {_holder(file)}. Two runs in one folder "
@@ -201,62 +322,45 @@ def _locked_file(folder: Path) -> int:
             )
         with contextlib.suppress(OSError):
             # Whoever held it may have removed the file between our opening and our locking it.
-            if os.name == "nt" or os.fstat(handle).st_ino == file.stat().st_ino:
+            if os.name == "nt" or os.path.samestat(os.fstat(handle), file.stat()):
                 break
         os.close(handle)
     me = {"process": os.getpid(), "host": platform.node(), "since": _now()}
     with contextlib.suppress(OSError):  # the lock holds without words too
         os.ftruncate(handle, 0)
-        os.write(handle, json.dumps(me).encode("utf-8"))
+        # After a blank: the first byte is what Windows locks, and nobody can read it then.
+        os.write(handle, b" " + json.dumps(me).encode("utf-8"))
+    if not has_locks:
+        _notice(
+            f"The disk knows no locks: whether a run has a folder is known by what {LOCK} in it "
+            "says. Start no two runs in one folder at the same moment."
+        )
     return handle
 
 
-def _release(file: Path, handle: int) -> None:
-    """Remove the file and give the lock back: in this order where an open file can be removed."""
-    if os.name != "nt":
-        file.unlink(missing_ok=True)
-    os.close(handle)
-    if os.name == "nt":
-        with contextlib.suppress(OSError):
-            file.unlink(missing_ok=True)
-
-
-def _lock(handle: int, file: Path) -> bool:
-    """Lock an open file, or return False if another process has it."""
+def _written_by(file: Path) -> dict[str, Any]:
+    """Return what the holder of a lock has written there."""
     try:
-        if os.name == "nt":
-            import msvcrt
-
-            # Far behind the text, so that the text can be read while the lock is held.
-            os.lseek(handle, 2**20, os.SEEK_SET)
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-            os.lseek(handle, 0, os.SEEK_SET)
-        else:
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
-    except OSError:  # some network disks know no locks: believe what the file says
-        return not _in_use(file)
-    return True
+        with file.open("rb", buffering=0) as stream:
+            stream.seek(1)
+            found = json.loads(stream.read(1000))
+        return {"process": int(found["process"]), "host": found["host"], "since": found["since"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def _in_use(file: Path) -> bool:
     """Return whether the process that wrote the file may still be there."""
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        return found["host"] != platform.node() or psutil.pid_exists(int(found["process"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    found = _written_by(file)
+    here = found.get("host") == platform.node()
+    return bool(found) and (not here or psutil.pid_exists(found["process"]))
 
 
 def _holder(file: Path) -> str:
-    try:
-        found: Any = json.loads(file.read_text(encoding="utf-8"))
-        return f"process {found['process']} on {found['host']}, since {found['since']}"
-    except (OSError, ValueError, KeyError, TypeError):
+    found = _written_by(file)
+    if not found:
         return "a process that does not say which"
+    return f"process {found['process']} on {found['host']}, since {found['since']}"
 
 
 def _now() -> str:

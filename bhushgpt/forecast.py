@@ -121,7 +121,11 @@ def check_memory(config: RunConfig, device: torch.device) -> None:
     >>> from bhushgpt.presets import preset
     >>> check_memory(preset("gpt-v1", 79), torch.device("cpu"))
     """
-    needed, there = training_memory(config), describe_device(device).memory_bytes
+    there = describe_device(device).memory_bytes
+    try:
+        needed = training_memory(config)
+    except RuntimeError:  # a tensor of more bytes than torch can count, without memory or with
+        needed = 2**63
     if needed > there:
         raise UserError(
             f"This run needs about {needed / 2**30:,.1f} GiB of memory, and {device.type} has "

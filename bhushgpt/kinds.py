@@ -1,4 +1,4 @@
-"""The kinds of models and tokenizers, by the names that presets, checkpoints and commands know.
+"""The kinds of models, tokenizers and trainings, by the names that checkpoints and commands know.
 
 A module of an early lesson cannot import what comes after it. So each kind stands here as the place
 of its class, which is loaded when somebody asks for it.
@@ -25,13 +25,15 @@ MODELS: Kinds = {
     "mlp": "bhushgpt.mlp_model:MLPConfig",
     "gpt": "bhushgpt.gpt:GPTConfig",
 }
+# The classes are those of the settings, which know their optimizer.
+TRAININGS: Kinds = {"adamw": "bhushgpt.training_config:TrainingConfig"}
 
 
 def class_of(kinds: Kinds, name: Any, what: str) -> Any:
     """Return the class of a kind.
 
     Args:
-        kinds: `MODELS` or `TOKENIZERS`.
+        kinds: `MODELS`, `TOKENIZERS` or `TRAININGS`.
         name: The kind.
         what: What it is a kind of, for the sentence.
 

@@ -53,7 +53,8 @@ def build_model(config: RunConfig, device: torch.device | str = "cpu") -> Langua
     True
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.training.seed)
+        # Not torch.manual_seed: it reaches every card, and these are not put back.
+        torch.default_generator.manual_seed(config.training.seed)
         model = config.model.build()
     return model.to(device)
 

@@ -2,23 +2,24 @@
 
 An operation does arithmetic (FLOPs) and moves numbers (bytes). A machine has a limit for each, and
 the slower of the two decides: the roofline model (Williams, Waterman and Patterson, 2009,
-https://doi.org/10.1145/1498765.1498785).
-
-Measured limits of a machine in a JSON file, so that machines can be laid side by side.
+https://doi.org/10.1145/1498765.1498785). Measured limits go into a JSON file (`MachineRecord`), so
+that machines can be laid side by side.
 
 Lesson: notebook 02.
 """
 
 import json
 import re
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from msgspec import Meta
 
-from bhushgpt.devices import describe_device, machine_card
+from bhushgpt.devices import abilities, describe_device, machine_card
 from bhushgpt.errors import UserError
+from bhushgpt.files import read_json
 from bhushgpt.timing import Timing, measure
 
 CPU_SIZES, GPU_SIZES = (256, 512, 1024, 2048), (2048, 4096, 8192)
@@ -151,7 +152,7 @@ def matmul_limit(
     >>> matmul_limit(sizes=(64,), repeats=3) > 0
     True
     """
-    chosen = sizes or (CPU_SIZES if torch.device(device).type == "cpu" else GPU_SIZES)
+    chosen = sizes or (CPU_SIZES if abilities(device).host else GPU_SIZES)
     runs = {n: matmul_timing(n, n, n, device, dtype, repeats=repeats).seconds for n in chosen}
     return max(matmul_flops(n, n, n) / min(seconds) for n, seconds in runs.items())
 
@@ -179,7 +180,7 @@ def transfer_rate(device: torch.device | str, *, pinned: bool = False) -> float 
 
     `pinned` sends from memory that the operating system may not move (CUDA only).
     """
-    if torch.device(device).type == "cpu":
+    if abilities(device).host:
         return None
     source = torch.ones(2**24, pin_memory=pinned)  # 64 MiB
     timing = measure(lambda: source.to(device, non_blocking=pinned), device, repeats=7)
@@ -193,8 +194,10 @@ COMMAND = (
     'python -c "from bhushgpt.roofline import record_machine; '
     "record_machine('{device}', label='{label}').save('benchmarks')\""
 )
-KINDS: dict[Any, Any] = {str: str, int: int, float: float, float | None: (float, type(None))}
 CARD = ("date", "system", "devices", "torch")  # the least that a machine card must tell
+# Checked where a file is read; one time alone has no spread.
+Seconds = Annotated[float, Meta(gt=0)]
+Repeated = Annotated[tuple[Seconds, ...], Meta(min_length=2)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,7 +222,7 @@ class MachineRecord:
     machine: dict[str, Any]
     """The card of `bhushgpt.devices.machine_card`: date, processor, memory, versions."""
 
-    matmul_seconds: dict[str, dict[int, tuple[float, ...]]]
+    matmul_seconds: dict[str, Annotated[dict[int, Repeated], Meta(min_length=1)]]
     """dtype -> rows of two square matrices -> every measured time of their product."""
 
     bytes_per_second: float
@@ -230,6 +233,16 @@ class MachineRecord:
 
     link_bytes_per_second: float | None
     """From the computer's memory to the device's; None where they are the same."""
+
+    def __post_init__(self) -> None:
+        """Refuse a card that does not say what was measured.
+
+        Raises:
+            UserError: Naming what it lacks.
+        """
+        missing = [f"machine.{key}" for key in CARD if key not in self.machine]
+        if missing:
+            raise UserError(f"A machine record lacks {', '.join(missing)}.")
 
     @property
     def name(self) -> str:
@@ -291,7 +304,7 @@ def record_machine(
     ('this machine (cpu)', [16, 32])
     """
     kind = torch.device(device).type
-    chosen = sizes or (RECORDED_CPU_SIZES if kind == "cpu" else RECORDED_GPU_SIZES)
+    chosen = sizes or (RECORDED_CPU_SIZES if abilities(device).host else RECORDED_GPU_SIZES)
     native = [dtype for dtype in DTYPES if dtype in describe_device(device).dtypes]
     link = transfer_rate(device)
     return MachineRecord(
@@ -311,45 +324,14 @@ def load_records(folder: Path | str) -> list[MachineRecord]:
     """Return the records of all `matmul_*.json` in a folder, by name; none is an empty list.
 
     Raises:
-        UserError: If a file is not such a record; it names the file and all that is wrong.
+        UserError: If a file is not such a record; it names the file and what is wrong.
     """
-    return [_load(path) for path in sorted(Path(folder).glob("matmul_*.json"))]
-
-
-def _load(path: Path) -> MachineRecord:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path.name} is not JSON: {error}. Measure it again.") from error
-    wrong = _wrong_fields(data) if isinstance(data, dict) else ["everything"]
-    if wrong:
-        raise UserError(
-            f"{path.name} is no machine record: missing or of the wrong kind: {', '.join(wrong)}. "
-            "Measure it again, see benchmarks/README.md."
-        )
-    sweeps = data["matmul_seconds"].items()
-    times = {dtype: {int(n): tuple(t) for n, t in sweep.items()} for dtype, sweep in sweeps}
-    return MachineRecord(**{**data, "matmul_seconds": times})
-
-
-def _wrong_fields(data: dict[str, Any]) -> list[str]:
-    kinds = {field.name: KINDS.get(field.type, dict) for field in fields(MachineRecord)}
-    wrong = [name for name, kind in kinds.items() if not isinstance(data.get(name, ...), kind)]
-    wrong += [f"{name} (unknown)" for name in data if name not in kinds]
-    if "machine" not in wrong:
-        wrong += [f"machine.{key}" for key in CARD if key not in data["machine"]]
-    if "matmul_seconds" not in wrong:
-        wrong += [
-            f"matmul_seconds of {dtype}"
-            for dtype, sweep in data["matmul_seconds"].items()
-            if not (sweep and all(n.isdigit() and _is_times(t) for n, t in sweep.items()))
+        return [
+            read_json(path, MachineRecord) for path in sorted(Path(folder).glob("matmul_*.json"))
         ]
-    return wrong
-
-
-def _is_times(value: Any) -> bool:
-    numbers = isinstance(value, list) and all(isinstance(s, float) and s > 0 for s in value)
-    return numbers and len(value) >= 2  # one time has no spread
+    except UserError as error:
+        raise UserError(f"{error} Measure it again, see benchmarks/README.md.") from error
 
 
 def _sweep(device: torch.device | str, dtype: str, sizes: tuple[int, ...]) -> dict[int, tuple]:

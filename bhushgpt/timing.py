@@ -1,9 +1,9 @@
 """How long an operation takes, measured so that the number can be believed.
 
 Every measurement warms up, waits for the device before and after, repeats, and says how far the
-repetitions differ.
-
-What a timer needs of a clock: the time, and a wait for the device. One is real, one made up.
+repetitions differ. A timer asks two things of a clock: the time, and a wait for the device. One
+clock is real (`DeviceClock`), one made up (`FakeDevice`), so that every machine can show what a
+timer gets wrong on a GPU.
 
 Lesson: notebook 02.
 """

@@ -65,7 +65,7 @@ class JsonStored:
     def save(self, path: str | Path) -> None:
         """Write the tokenizer to a JSON file, in one step."""
         text = json.dumps(self.to_dict(), ensure_ascii=False, indent=1)
-        write_atomically(Path(path), text.encode("utf-8"))
+        write_atomically(Path(path).expanduser(), text.encode("utf-8"))
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -83,7 +83,7 @@ def read_description(path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: If there is no such file, or it is not JSON.
     """
-    file = Path(path)
+    file = Path(path).expanduser()
     if not file.is_file():
         raise UserError(f"There is no tokenizer file {file.name!r} in the folder {file.parent}.")
     try:

@@ -51,3 +51,37 @@ def torch_trouble(version: str) -> str | None:
         f"BhushGPT needs PyTorch {needed} or newer, and this is {version}: "
         f'type pip install "torch>={needed}".'
     )
+
+
+def missing_torch() -> str | None:
+    """Return why PyTorch cannot be used here: not installed, too old, or not loading; or None."""
+    from importlib import metadata
+
+    try:
+        version = metadata.version("torch")
+    except metadata.PackageNotFoundError:
+        return (
+            "PyTorch is not installed for this Python. Set the course up: python tools/install.py"
+        )
+    trouble = torch_trouble(version)
+    if trouble:
+        return trouble
+    try:
+        import torch  # noqa: F401
+    except Exception as error:  # OSError where a library of the system is missing
+        reason = str(error).partition("\n")[0]
+        return (
+            f"PyTorch {version} is installed and cannot be loaded ({type(error).__name__}: "
+            f"{reason}). {_torch_fix(reason)}"
+        )
+    return None
+
+
+def _torch_fix(reason: str) -> str:
+    if sys.platform == "win32":
+        return (
+            "Install Microsoft's Visual C++ runtime, https://aka.ms/vs/17/release/vc_redist.x64.exe"
+        )
+    if "libgomp" in reason:
+        return "Install your system's package libgomp1 (Debian, Ubuntu) or libgomp (Fedora)."
+    return "Install it again: pip install --force-reinstall torch"

@@ -3,18 +3,24 @@
 import dataclasses
 import importlib.util
 import json
+import os
 import re
+import subprocess
+import sys
+import time
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from bhushgpt.bench import tokenizers, work, workers
+from bhushgpt.bench import peers, tokenizers, workers
 from bhushgpt.bench.jobs import MODELS, TRAINING_SHAPES, Job, bytes_per_token, training_flops
+from bhushgpt.bench.peers import HUGGING_FACE, PEERS, TORCH, peer_work
 from bhushgpt.bench.plan import OURS, plan_bench
 from bhushgpt.bench.record import (
     BenchRecord,
@@ -28,7 +34,7 @@ from bhushgpt.bench.record import (
     speed,
 )
 from bhushgpt.bench.tokenizers import NAIVE, BPEMeasured, encoding_rows, measure_bpe, training_rows
-from bhushgpt.bench.work import HUGGING_FACE, PEERS, TORCH, batches_for, our_work, peer_work
+from bhushgpt.bench.work import batches_for, our_work
 from bhushgpt.bench.workers import Measured, Worker, measure_together
 from bhushgpt.commands import bench
 from bhushgpt.commands.bench import Bench
@@ -40,6 +46,8 @@ from bhushgpt.speed.small_weights import Int8Linear, weight_bytes, with_int8_wei
 from bhushgpt.training import batch_loss
 
 SMALL = Job(kind="training", who=OURS, model="B", rows=2, tokens=16)
+JOB = dataclasses.asdict(SMALL)
+PAIRS = {"task": "encoding", "who": OURS, "merges": 3, "text_bytes": 10}
 RECORDS = sorted((project_root() / "benchmarks").glob("bench_*.json"))
 
 
@@ -208,7 +216,7 @@ def test_a_process_that_is_killed_in_the_middle_leaves_the_others_at_work(monkey
         if worker.job.rows == 1 and len(killed) < 3:
             killed.append(worker)
             if len(killed) == 3:
-                worker.process.kill()
+                psutil.Process(worker.process).kill()
         return plain(worker, calls)
 
     monkeypatch.setattr(Worker, "seconds", seconds)
@@ -216,6 +224,46 @@ def test_a_process_that_is_killed_in_the_middle_leaves_the_others_at_work(monkey
     gone, stayed = measure_together(jobs, rounds=3)
     assert gone.seconds == [] and gone.trouble and "The memory is not enough" in gone.trouble
     assert len(stayed.seconds) == 3 and stayed.trouble is None
+
+
+def test_the_peak_of_memory_is_the_workers_own(request):
+    """A process inherits what the system counted for the one that started it."""
+    large = torch.ones(2**28)  # a gigabyte, in this process
+    worker = Worker(SMALL)
+    request.addfinalizer(worker.close)
+    worker.set_up()
+    assert 2**26 < worker.peak_bytes() < large.nbytes
+
+
+def test_workers_end_with_the_process_that_asked():
+    code = (
+        "import os, sys\nfrom bhushgpt.bench.jobs import Job\n"
+        "from bhushgpt.bench.workers import Worker\n"
+        "worker = Worker(Job(kind='training', who='bhushgpt', model='B'))\n"
+        "print(worker.process, flush=True)\nsys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as asked:
+        assert asked.stdout is not None
+        worker = psutil.Process(int(asked.stdout.readline()))
+        asked.kill()
+    worker.wait(timeout=20)
+
+
+def test_a_worker_that_grows_is_not_taken_for_a_leak(request, monkeypatch):
+    """loky would replace it, and the model would be gone."""
+    worker = Worker(dataclasses.replace(SMALL, rows=1))
+    request.addfinalizer(worker.close)
+    worker.set_up()
+    number = worker.process
+    worker._ask(exec, "from bhushgpt.bench import workers; workers._own['more'] = b'x' * 10**9")
+    time.sleep(1.1)  # it looks once a second
+    worker.seconds()
+    assert worker.seconds() > 0 and worker._ask(os.getpid) == number
 
 
 def test_a_job_too_large_for_the_memory_is_a_sentence():
@@ -236,7 +284,7 @@ def test_a_number_that_the_device_cannot_compute_with_is_a_sentence(monkeypatch)
 
 def test_a_worker_that_is_gone_is_a_sentence():
     worker = Worker(SMALL)
-    worker.process.kill()
+    psutil.Process(worker.process).kill()
     with pytest.raises(UserError, match=r"memory is not enough|ended by itself"):
         worker.set_up()
     worker.close()
@@ -264,7 +312,7 @@ def test_what_goes_wrong_in_a_worker_is_a_sentence(error, part):
     ],
 )
 def test_a_peer_that_is_not_installed_is_named(monkeypatch, who, part):
-    monkeypatch.setattr(work.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(peers.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=part):
         peer_work(dataclasses.replace(SMALL, who=who))
 
@@ -342,15 +390,18 @@ def test_saved_equals_loaded(tmp_path):
 @pytest.mark.parametrize(
     ("change", "part"),
     [
-        ({"rows": None}, "bench_x_cpu.json is no benchmark record"),
-        ({"format": 99}, "format 99, this version reads 2"),
-        ({"colour": "blue"}, "colour is unknown"),
-        ({"label": ...}, "label is missing"),
-        ({"machine": {"date": "2026-01-31"}}, "machine.torch is missing"),
-        ({"limits": {}}, "limits.float32.large is missing"),
-        ({"rows": [{"job": {}, "seconds": [], "trouble": None}]}, "row 1 has neither"),
-        ({"rows": [{"job": {}, "seconds": [-1.0], "trouble": None}]}, "row 1 has neither"),
-        ({"bpe": [{"seconds": [], "trouble": None}]}, "bpe row 1 has neither"),
+        ({"rows": None}, r"bench_x_cpu.json cannot be used.*\$.rows"),
+        ({"format": 99}, r"bench_x_cpu.json cannot be used.*99.*\$.format"),
+        ({"colour": "blue"}, "bench_x_cpu.json has a setting 'colour'"),
+        ({"label": ...}, "bench_x_cpu.json cannot be used.*`label`"),
+        ({"machine": {"date": "2026-01-31"}}, "bench_x_cpu.json .*machine.torch is missing"),
+        ({"limits": {}}, "bench_x_cpu.json .*limits.float32.large is missing"),
+        ({"rows": [{"job": {}}]}, r"bench_x_cpu.json .*\$.rows\[0\]"),
+        ({"rows": [{"job": JOB, "seconds": []}]}, r"rows\[0\] has neither times nor a reason"),
+        ({"rows": [{"job": JOB, "seconds": [1], "trouble": "no"}]}, r"rows\[0\] has .* or both"),
+        ({"rows": [{"job": JOB, "seconds": [1, -1]}]}, r"\$.rows\[0\].seconds\[1\]"),
+        ({"rows": [{"job": JOB | {"rows": "2"}, "seconds": [1]}]}, r"\$.rows\[0\].job.rows"),
+        ({"bpe": [PAIRS | {"seconds": []}]}, r"bpe\[0\] has neither times nor a reason"),
     ],
 )
 def test_what_is_wrong_with_a_record_is_named(tmp_path, change, part):
@@ -360,6 +411,8 @@ def test_what_is_wrong_with_a_record_is_named(tmp_path, change, part):
     data = {key: value for key, value in data.items() if value is not ...}
     path.write_text(json.dumps(data), encoding="utf-8")
     with pytest.raises(UserError, match=part):
+        load_bench_record(path)
+    with pytest.raises(UserError, match="Measure again: python -m bhushgpt bench"):
         load_bench_record(path)
 
 
@@ -426,3 +479,9 @@ def test_the_command_writes_record_and_picture(tmp_path, monkeypatch, capsys):
     assert "training B, 2 x 16" in out and "Bar charts of training speed on here" in out
     assert load_bench_record(file).label == "here"
     assert file.with_suffix(".png").stat().st_size > 5000
+    monkeypatch.setattr(bench, "bench_figure", lambda record: 1 / 0)
+    assert Bench(json=file, device="cpu", label="there").run() == 0
+    out = capsys.readouterr().out
+    assert "training B, 2 x 16" in out
+    assert "bench_here_cpu.png could not be drawn (ZeroDivisionError" in out
+    assert load_bench_record(file).label == "there"

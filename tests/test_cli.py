@@ -16,6 +16,7 @@ import sys
 import pytest
 import torch
 
+from bhushgpt import figures
 from bhushgpt.__main__ import start
 from bhushgpt.commands import COMMANDS
 from bhushgpt.commands.line import main
@@ -51,6 +52,19 @@ def run(own_text, tmp_path_factory):
 
 def train(*flags, preset="gpt-v1-smoke", steps=40):
     return main(["train", "--preset", preset, "--steps", str(steps), *map(str, flags)])
+
+
+def test_a_picture_that_fails_costs_no_result(own_text, tmp_path, monkeypatch, capsys):
+    def broken(figure):
+        raise RuntimeError("no font\nat all")
+
+    monkeypatch.setattr(figures, "png_bytes", broken)
+    assert train("--corpus", own_text, "--out", tmp_path / "run", preset="bigram", steps=3) == 0
+    out = capsys.readouterr().out
+    assert "bigram, trained" in out
+    assert "curve.png could not be drawn (RuntimeError: no font); everything else is saved." in out
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["held_out"] and (tmp_path / "run" / "ladder.json").is_file()
 
 
 def test_training_leaves_a_whole_run_behind(run):

@@ -80,8 +80,8 @@ def test_the_header_of_a_gutenberg_file_is_left_out_and_said(tmp_path):
     mine = load_text(file)
     assert mine.text == "Dorothy.\n"
     assert mine.notice == (
-        "oz.txt is a Project Gutenberg file: its header and licence (104 of 113 characters) are "
-        "left out."
+        "oz.txt is a Project Gutenberg file: its header and licence (104 of 113 characters, 92%) "
+        "are left out."
     )
     file.write_text("*** START OF THE PROJECT GUTENBERG EBOOK OZ ***\n")
     with pytest.raises(UserError, match="has a Project Gutenberg header and no book"):
@@ -105,7 +105,7 @@ def test_a_missing_file_is_named(name):
 
 
 def test_a_folder_is_no_text(tmp_path):
-    with pytest.raises(UserError, match=r"is a folder\. Name one text file in it"):
+    with pytest.raises(UserError, match=r"is a folder without a text file \(\.txt\)\. Name one"):
         load_text(tmp_path)
 
 

@@ -146,6 +146,11 @@ def test_these_load_no_torch(statement: str) -> None:
     assert not loaded_by(statement) & {"torch", "tyro", "matplotlib"}
 
 
+@pytest.mark.parametrize("module", ["bhushgpt.diagnosis", "bhushgpt.commands.doctor"])
+def test_the_doctor_loads_no_torch(module: str) -> None:
+    assert "torch" not in loaded_by(f"import {module}")
+
+
 def test_what_is_loaded_would_be_noticed() -> None:
     assert "torch" in loaded_by("import bhushgpt.speed")
 

@@ -182,7 +182,10 @@ def test_a_half_downloaded_parquet_file_is_refused(tmp_path):
     assert "it is not a whole parquet file" in finds.refused["a.parquet"]
     arrow_file = tmp_path / "b.parquet"
     parquet.write_table(arrow.table({"words": ["x"]}), arrow_file)
-    assert find_shards([arrow_file]).refused == {"b.parquet": 'it has no column "text"'}
+    assert find_shards([arrow_file]).refused == {
+        "b.parquet": 'the column "text" is not in it; take one of its columns of text with '
+        "--text-field: words"
+    }
 
 
 def test_damage_inside_a_parquet_file_is_refused(tmp_path):
@@ -207,7 +210,7 @@ def test_links_and_pipes_in_a_folder_are_not_followed(tmp_path):
         __import__("os").mkfifo(folder / "pipe.txt")
     found, skipped = texts(folder)
     assert found == ["good"]
-    assert skipped["is of a kind that is not read"] == 1
+    assert skipped["is of a kind that is not read (.jpg)"] == 1
     assert skipped["is a link or a device, not a file"] >= 1
 
 
@@ -250,6 +253,8 @@ FILTERS = {
     "lzma2": [{"id": py7zr.FILTER_LZMA2, "preset": 1}],
     "lzma": [{"id": py7zr.FILTER_LZMA}],
     "bzip2": [{"id": py7zr.FILTER_BZIP2}],
+    "deflate": [{"id": py7zr.FILTER_DEFLATE}],
+    "ppmd": [{"id": py7zr.FILTER_PPMD, "order": 6, "mem": 24}],
     "copy": [{"id": py7zr.FILTER_COPY}],
     "x86": [{"id": py7zr.FILTER_X86}, {"id": py7zr.FILTER_LZMA2, "preset": 1}],
 }

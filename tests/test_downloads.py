@@ -55,13 +55,7 @@ def server():
 
 def test_the_bytes_that_come_are_the_bytes_that_were_served(server, capfd):
     assert fetch_url(f"{server}/book") == TEXT
-    assert fetch_url(f"{server}/book", sha256(TEXT)) == TEXT
     assert capfd.readouterr() == ("", "")
-
-
-def test_wrong_fingerprint_is_refused(server):
-    with pytest.raises(DownloadError, match=r"not the file it should be \(4,400 bytes, sha256 "):
-        fetch_url(f"{server}/book", sha256(b"another book"))
 
 
 def test_a_web_page_is_no_book(server):

@@ -2,6 +2,7 @@
 
 import os
 
+import msgspec
 import pytest
 from test_downloads import index, make_wheel, server  # noqa: F401
 
@@ -163,7 +164,7 @@ def test_the_web_may_serve_the_registered_edition_itself(places, monkeypatch):
     wheel.unlink()
     exact = GUTENBERG.replace(b"stormy", b"dark")
     # The rule of the web source cuts one blank line more than the other rule does.
-    entry = CorpusEntry(**{**entry.__dict__, "sha256": sha256(BODY.strip().encode() + b"\n")})
+    entry = msgspec.structs.replace(entry, sha256=sha256(BODY.strip().encode() + b"\n"))
     _Page(monkeypatch, exact)
     assert find_edition(entry).text == BODY.strip() + "\n"
     assert (cache / "tiny.txt").read_text() == BODY.strip() + "\n"

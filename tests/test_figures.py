@@ -1,5 +1,9 @@
 import base64
 import io
+import os
+import subprocess
+import sys
+from typing import Any
 
 import matplotlib.pyplot as plt
 import nbformat
@@ -12,7 +16,17 @@ from nbconvert import HTMLExporter
 from PIL import Image
 
 from bhushgpt.errors import UserError
-from bhushgpt.figures import COLORS, DOTS_PER_INCH, NO_NUMBER, apply_style, grid, png_bytes, show
+from bhushgpt.figures import (
+    COLORS,
+    DOTS_PER_INCH,
+    NO_NUMBER,
+    apply_style,
+    grid,
+    own_style,
+    plot_curve,
+    png_bytes,
+    show,
+)
 
 
 @pytest.fixture
@@ -84,6 +98,38 @@ def test_the_same_drawing_gives_the_same_small_png():
     assert picture.mode == "P" and picture.getpixel((0, 0)) == picture.getpixel((1, 1))
     assert picture.convert("RGB").getpixel((0, 0)) == (255, 255, 255)  # white in dark themes too
     assert picture.width < 8 * DOTS_PER_INCH
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "gpt-v1 on cash_$a^b^c$_book.txt",  # to matplotlib a formula, and a wrong one
+        "gpt-v1 on caf\udce9.txt",  # a byte of another encoding, as Python hands it over
+        "gpt-v1 on 红楼梦.txt",  # letters that the font lacks
+        "gpt-v1 on " + "x" * 300,
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_a_file_name_is_a_title_as_it_stands_whatever_matplotlib_was_told(title):
+    told: Any = {"text.usetex": True, "font.family": "nosuchfont", "savefig.facecolor": "red"}
+    with plt.rc_context(told), own_style():
+        picture = Image.open(io.BytesIO(png_bytes(plot_curve([(1, 2.0), (2, 1.0)], title=title))))
+    assert picture.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
+    assert picture.width < 9 * DOTS_PER_INCH
+    assert not plt.get_fignums()
+
+
+def test_a_picture_for_a_file_loads_no_backend():
+    code = (
+        "from bhushgpt.figures import own_style, plot_curve, png_bytes\n"
+        "with own_style():\n"
+        "    print(png_bytes(plot_curve([(1, 2.0)]))[1:4])"
+    )
+    environment = os.environ | {"MPLBACKEND": "module://nobackend_inline.backend"}
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment
+    )
+    assert run.stdout == "b'PNG'\n", run.stderr
 
 
 def test_colours_differ_in_brightness_or_hue_and_stand_out_on_white():

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bhushgpt.data import openwebtext
-from bhushgpt.data.openwebtext import CorpusPart, download, find_openwebtext, hub_files
+from bhushgpt.data.openwebtext import FoundCorpus, download, find_openwebtext, hub_files
 from bhushgpt.sources.downloads import DownloadError
 from tests.pages import make_pages
 from tests.pages import openwebtext as pack
@@ -175,7 +175,7 @@ def hub(server, tmp_path, monkeypatch):
 
 def source_of(shards=None):
     *news, source = find_openwebtext(shards)
-    assert isinstance(source, CorpusPart)
+    assert isinstance(source, FoundCorpus)
     return news, source
 
 

@@ -78,6 +78,37 @@ def test_a_broken_curve_gets_its_own_verdict(losses, mark, words):
     assert words in found[1]
 
 
+@pytest.mark.parametrize(
+    ("losses", "mark", "words"),
+    [
+        (SOUND[:60], "look", "still falls: go on"),
+        (np.full(90, 3.06), "look", "too few steps to judge: 3.0"),
+        (np.full(90, 4.36), "look", "too few steps to judge: 4.3"),
+        (6 * 0.99 ** STEPS[:30], "look", "above uniform"),  # a large start that comes down
+        (np.where(STEPS[:60] > 30, 5.0, 3.5), "broken", "diverged"),
+        (np.where(STEPS[:60] > 30, np.nan, 3.5), "broken", "no finite number"),
+    ],
+)
+def test_what_a_short_run_has_learned_is_not_judged(losses, mark, words):
+    found = verdict(losses)
+    assert found[0] == mark and words in found[1]
+
+
+def test_a_warm_up_does_not_count_among_the_steps():
+    rows = [{"step": n, "loss": 4.3, "learning_rate": n / 1e6, "tokens": 512} for n in STEPS]
+    (found,) = diagnose(LossCurve.from_history(rows), FLOORS)
+    assert found.mark == "look" and "too few steps to judge" in found.text
+
+
+def test_a_curve_that_rests_with_its_rate_is_not_said_to_ignore_its_past():
+    rows = [
+        {"step": int(n), "loss": float(loss), "learning_rate": 3e-3 * (1 - n / 401)}
+        for n, loss in zip(STEPS, fall(4.37, 2.5, 0.97), strict=True)
+    ]
+    (found,) = diagnose(LossCurve.from_history(rows), FLOORS)
+    assert found.mark == "OK" and "came to rest with its learning rate" in found.text
+
+
 def test_memorising_is_said_with_the_step_it_began():
     glances = {step: 1.8 + 0.002 * abs(step - 160) for step in range(40, 401, 40)}
     mark, text = verdict(SOUND, glances)
@@ -184,6 +215,22 @@ def real_run(*, steps=150, slip=lambda batches: batches, **training):
 
 def test_a_real_sound_run_is_fine():
     assert real_run()[0] == "OK"
+
+
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [("gpt-v1-smoke", None), ("gpt-v1-smoke", 120), ("bigram", 25), ("bigram", 150)],
+)
+def test_a_preset_of_the_course_is_never_called_broken(name, steps):
+    learn, judge, vocab_size = book()
+    config = preset(name, vocab_size, steps=steps)
+    model, rows = build_model(config), []
+    batches = Batches(learn, config.training.batch_size, config.model.context_length)
+    for report in train(TrainState.fresh(model, config.training), batches, config.training):
+        rows.append(dataclasses.asdict(report))
+    floors = count_floors(learn[:200_000], judge[:20_000], vocab_size).rungs()
+    (found, *_) = diagnose(LossCurve.from_history(rows), floors)
+    assert found.mark == "OK" or found.text.startswith("too few steps to judge"), found.text
 
 
 def test_a_real_run_whose_targets_are_not_shifted_is_a_leak():

@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 import torch
 
+from bhushgpt.devices import free_memory
 from bhushgpt.diagnosis.memory import (
     SPARE,
-    free_memory,
     is_memory_error,
     knobs,
     largest_batch,

@@ -3,10 +3,12 @@
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from bhushgpt.errors import UserError
 from bhushgpt.sources.downloads import DownloadError
-from bhushgpt.sources.registry import Source, corpora
+from bhushgpt.sources.registry import Source, _entry, corpora
 
 NAMES = sorted(corpora())
 
@@ -56,3 +58,16 @@ def test_another_edition_is_known_by_its_title_and_length():
         source.check_other_edition(b"Title: The Wizard of Oz", "x" * 21)
     with pytest.raises(DownloadError, match="its sha256 is not the registered one"):
         Source(files=["a"]).check_other_edition(b"", "")
+
+
+def test_a_misspelt_field_or_rule_of_an_entry_is_named():
+    good = msgspec.to_builtins(corpora()["oz"])
+    for bad in (
+        good | {"licences": "x"},
+        good | {"characters": "many"},
+        good | {"sources": [good["sources"][0] | {"rule": "guess"}]},
+        {key: value for key, value in good.items() if key != "title"},
+        "oz",
+    ):
+        with pytest.raises(UserError, match=r"entry 'oz' of corpora\.toml cannot be read"):
+            _entry("oz", bad)

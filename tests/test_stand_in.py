@@ -9,7 +9,7 @@ import pytest
 
 from bhushgpt.data import openwebtext as module
 from bhushgpt.data.openwebtext import (
-    CorpusPart,
+    FoundCorpus,
     cut_pages,
     find_openwebtext,
     kept,
@@ -92,7 +92,7 @@ def test_without_network_and_folder_the_stand_in_comes_and_says_so(monkeypatch, 
     monkeypatch.setattr("bhushgpt.data.openwebtext.stand_in", lambda: place)
     monkeypatch.setattr("bhushgpt.data.openwebtext.cache_folder", lambda: tmp_path)
     (source,) = find_openwebtext()
-    assert isinstance(source, CorpusPart)
+    assert isinstance(source, FoundCorpus)
     assert source.places == [place] and source.title.startswith("Stand-in for OpenWebText")
     assert source.notice.startswith("OpenWebText itself could not be had (the environment var")
 
@@ -101,7 +101,7 @@ def test_archives_in_the_learners_folder_come_first(monkeypatch, tmp_path):
     (tmp_path / "urlsf_subset07.tar").write_bytes(pack_pages(make_pages(3)))
     monkeypatch.setenv("BHUSHGPT_DATA", str(tmp_path))
     (source,) = find_openwebtext()
-    assert isinstance(source, CorpusPart)
+    assert isinstance(source, FoundCorpus)
     assert source.places == [tmp_path / "urlsf_subset07.tar"]
     assert source.notice == "1 of its 21 archives, from BHUSHGPT_DATA."
 

@@ -6,12 +6,13 @@ Lesson: notebook 13.
 from dataclasses import dataclass, replace
 
 from bhushgpt.bench.jobs import PACKED, TRAINING_SHAPES, Job
-from bhushgpt.bench.work import HUGGING_FACE, PEERS
+from bhushgpt.bench.peers import HUGGING_FACE, PEERS
+from bhushgpt.devices import abilities
 
 OURS = "bhushgpt"
-CUDA_SHAPES = {"A": (256, 128), "B": (512, 64), "C": (512, 1024)}  # enough to fill a card
+WIDE_SHAPES = {"A": (256, 128), "B": (512, 64), "C": (512, 1024)}  # enough to fill a card
 # GPT-2 was trained on 0.5 M tokens a step. Six processes share a card, so 8 rows at a time.
-CUDA_PARTS = 64
+WIDE_PARTS = 64
 DRAWN = {"A": 96, "C": 32}  # tokens of a generation call
 
 
@@ -60,20 +61,21 @@ def plan_bench(
 
 def training(name: str, device: str, peers: bool, compiled: bool) -> Group:
     """Return the training of a model: number types, dropout, compiled, and peers."""
-    rows, tokens = (CUDA_SHAPES if device == "cuda" else TRAINING_SHAPES)[name]
+    can = abilities(device)
+    rows, tokens = (WIDE_SHAPES if can.wide else TRAINING_SHAPES)[name]
     chunk = 512 if name == "C" else 0
     base = Job(kind="training", who=OURS, model=name, rows=rows, tokens=tokens, device=device)
-    if name == "C" and device == "cuda":
-        base = replace(base, accumulation_steps=CUDA_PARTS)
+    if name == "C" and can.wide:
+        base = replace(base, accumulation_steps=WIDE_PARTS)
     ours = replace(base, chunk_tokens=chunk)
     half = replace(ours, precision="bfloat16")
     jobs = [ours, half]
     if name != "C":
         jobs.append(replace(half, dropout=0.1))
-    if compiled and (name != "C" or device == "cuda"):  # on a CPU C compiles for minutes
+    if compiled and (name != "C" or can.compiles):  # on a CPU C compiles for minutes
         jobs.append(replace(half, compiled=True))
     if peers:
-        jobs += peer_training(base, compiled and device == "cuda")
+        jobs += peer_training(base, compiled and can.compiles)
     return Group(title=f"training {name}", jobs=tuple(jobs))
 
 
@@ -139,14 +141,14 @@ def generation(name: str, device: str, rows: int, peers: bool, compiled: bool) -
     base = Job(kind="generation", who=OURS, model=name, rows=rows, tokens=drawn, device=device)
     fast = replace(base, way="static cache")
     jobs = [replace(base, way="cached"), fast]
-    if device == "cpu":
+    if abilities(device).host:
         packed = replace(fast, way=fast.way + PACKED)
         jobs += [packed, replace(packed, precision="bfloat16")]
     else:
         jobs.append(replace(fast, precision="bfloat16"))
     if rows == 1:
         jobs.append(replace(fast, precision="int8"))
-    if compiled and (name != "C" or device == "cuda"):  # on a CPU C compiles for minutes
+    if compiled and (name != "C" or abilities(device).compiles):
         jobs.append(replace(fast, compiled=True))
     if peers:
         jobs.append(replace(base, who=HUGGING_FACE, tuned=False))

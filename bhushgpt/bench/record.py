@@ -1,12 +1,7 @@
-"""A benchmark as a JSON file: the machine, its limits, every time that was read.
+"""A benchmark as a file, as a table and as a picture.
 
-Medians, spreads, shares and ratios are not stored: they follow from the times.
-
-A benchmark for people: one table, the ratios to the peers, warnings.
-
-A benchmark as a picture: tokens per second of every candidate, model by model.
-
-The machine's own limits: what a perfect program could reach on it.
+A record holds the machine, its limits (what a perfect program could reach on it) and every time
+that was read. Medians, spreads, shares and ratios are not stored: they follow from the times.
 
 Lesson: notebook 13.
 """
@@ -14,25 +9,26 @@ Lesson: notebook 13.
 import json
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-import matplotlib.pyplot as plt
 import torch
-from matplotlib.figure import Figure
 
 from bhushgpt import roofline
 from bhushgpt.bench.jobs import MODELS, TRAINING_SHAPES, Job, bytes_per_token, training_flops
+from bhushgpt.bench.peers import HUGGING_FACE
 from bhushgpt.bench.plan import OURS
 from bhushgpt.bench.tokenizers import NAIVE, ONE_THREAD, BPEMeasured
-from bhushgpt.bench.work import HUGGING_FACE
 from bhushgpt.bench.workers import Measured
 from bhushgpt.cpu_settings import fast_float32_products, float32_products_as_shipped
-from bhushgpt.devices import describe_device
+from bhushgpt.devices import describe_device, has_tf32
 from bhushgpt.errors import UserError
-from bhushgpt.figures import COLORS
+from bhushgpt.files import read_json
 from bhushgpt.timing import NOISY, Timing, format_seconds
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Limits = dict[str, dict[str, float]]  # kind of product -> what was multiplied -> FLOP/s
 SHIPPED, QUICK, TF32 = "float32 as shipped", "float32", "tf32"
@@ -50,7 +46,7 @@ def measure_limits(
     kinds = {QUICK: torch.float32}
     if fast_float32_products(device):
         kinds |= {SHIPPED: torch.float32}
-    if device == "cuda" and torch.cuda.get_device_capability() >= (8, 0):
+    if has_tf32(device):
         kinds |= {TF32: torch.float32}
     if "bfloat16" in describe_device(device).dtypes:
         kinds |= {"bfloat16": torch.bfloat16}
@@ -95,9 +91,6 @@ def best_of(first: Limits, second: Limits) -> Limits:
     }
 
 
-FORMAT = 2
-
-
 @dataclass(frozen=True, kw_only=True)
 class BenchRecord:
     """Everything that one run of the benchmark found out."""
@@ -120,8 +113,26 @@ class BenchRecord:
     """The measurements, in their order."""
     bpe: list[BPEMeasured] = field(default_factory=list)
     """Byte-pair training and encoding; empty without peers."""
-    format: int = FORMAT
+    format: Literal[2] = 2
     """Of the file."""
+
+    def __post_init__(self) -> None:
+        """Refuse what could not be reported: a table has a date, a limit, and a number or a reason.
+
+        Raises:
+            UserError: Naming the field.
+        """
+        wrong = [
+            f"machine.{key} is missing" for key in ("date", "torch") if key not in self.machine
+        ]
+        if "large" not in self.limits.get("float32", {}):
+            wrong.append("limits.float32.large is missing")
+        for name, rows in (("rows", self.rows), ("bpe", self.bpe)):
+            for number, row in enumerate(rows):
+                if bool(row.seconds) == bool(row.trouble):
+                    wrong.append(f"{name}[{number}] has neither times nor a reason, or both")
+        if wrong:
+            raise UserError(f"A benchmark record is not whole: {', '.join(wrong)}.")
 
     def save(self, path: Path) -> None:
         """Write the file."""
@@ -136,6 +147,27 @@ class BenchRecord:
             if row.seconds and all(getattr(row.job, key) == v for key, v in wanted.items()):
                 return row
         return None
+
+
+def load_bench_records(folder: Path) -> list[BenchRecord]:
+    """Return the records of all `bench_*.json` in a folder, by name.
+
+    Raises:
+        UserError: If a file is no such record; it names the file and what is wrong.
+    """
+    return [load_bench_record(path) for path in sorted(folder.glob("bench_*.json"))]
+
+
+def load_bench_record(path: Path) -> BenchRecord:
+    """Return the record in a file.
+
+    Raises:
+        UserError: If it is none; it names the file and what is wrong.
+    """
+    try:
+        return read_json(path, BenchRecord)
+    except UserError as error:
+        raise UserError(f"{error} Measure again: python -m bhushgpt bench.") from error
 
 
 def speed(row: Measured) -> float:
@@ -182,57 +214,6 @@ def float32_gain(record: BenchRecord) -> float:
     """Return how many times quicker the quicker float32 library is; 1 where torch takes it."""
     shipped = record.limits.get(SHIPPED)
     return record.limits["float32"]["large"] / shipped["large"] if shipped else 1.0
-
-
-def load_bench_records(folder: Path) -> list[BenchRecord]:
-    """Return the records of all `bench_*.json` in a folder, by name.
-
-    Raises:
-        UserError: If a file is no such record; it names the file and what is wrong.
-    """
-    return [load_bench_record(path) for path in sorted(folder.glob("bench_*.json"))]
-
-
-def load_bench_record(path: Path) -> BenchRecord:
-    """Return the record in a file.
-
-    Raises:
-        UserError: If it is none; it names the file and what is wrong.
-    """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        wrong = _wrong(data) if isinstance(data, dict) else ["everything"]
-        if not wrong:
-            rows = [Measured(**{**row, "job": Job(**row["job"])}) for row in data["rows"]]
-            bpe = [BPEMeasured(**row) for row in data["bpe"]]
-            return BenchRecord(**{**data, "rows": rows, "bpe": bpe})
-    except (ValueError, TypeError, KeyError) as error:
-        wrong = [f"{type(error).__name__}: {error}"]
-    raise UserError(
-        f"{path.name} is no benchmark record: {', '.join(wrong)}. Measure again: "
-        "python -m bhushgpt bench."
-    )
-
-
-def _wrong(data: dict[str, Any]) -> list[str]:
-    names = {entry.name for entry in fields(BenchRecord)}
-    wrong = [f"{name} is missing" for name in sorted(names - data.keys())]
-    wrong += [f"{name} is unknown" for name in sorted(data.keys() - names)]
-    if not wrong and data["format"] != FORMAT:
-        wrong.append(f"format {data['format']}, this version reads {FORMAT}")
-    if not wrong:
-        wrong += [
-            f"machine.{key} is missing" for key in ("date", "torch") if key not in data["machine"]
-        ]
-        wrong += ["limits.float32.large is missing"] * (
-            "large" not in data["limits"].get("float32", {})
-        )
-        for what, rows in (("row", data["rows"]), ("bpe row", data["bpe"])):
-            for number, row in enumerate(rows, start=1):
-                told = bool(row.get("seconds")) != bool(row.get("trouble"))
-                if not told or any(not s > 0 for s in row["seconds"]):
-                    wrong.append(f"{what} {number} has neither times nor a reason, or both")
-    return wrong
 
 
 BPE_HEAD = ("byte pairs", "who", "settings", "MB/s", "spread", "seconds")
@@ -370,19 +351,18 @@ def report(record: BenchRecord) -> str:
     return "\n\n".join("\n".join(part) for part in parts if part)
 
 
-def bench_figure(record: BenchRecord) -> tuple[Figure, str]:
+def bench_figure(record: BenchRecord) -> "tuple[Figure, str]":
     """Return a bar chart of the training rows, and its alt text."""
+    # Here and not above: the numbers are measured and kept also where matplotlib does not load.
+    from matplotlib.figure import Figure
+
+    from bhushgpt.figures import COLORS
+
     models = sorted({row.job.model for row in _training(record)})
     rows = {name: [r for r in _training(record) if r.job.model == name] for name in models}
     heights = [0.6 + 0.28 * len(group) for group in rows.values()] or [1.0]
-    fig, axes = plt.subplots(
-        len(heights),
-        1,
-        figsize=(9, sum(heights) + 0.6),
-        height_ratios=heights,
-        squeeze=False,
-        layout="constrained",
-    )
+    fig = Figure(figsize=(9, sum(heights) + 0.6), layout="constrained")
+    axes = fig.subplots(len(heights), 1, height_ratios=heights, squeeze=False)
     alt = [f"Bar charts of training speed on {record.label} ({record.device}), tokens per second."]
     for ax, (name, group) in zip(axes[:, 0], rows.items(), strict=False):
         group = sorted(group, key=speed)

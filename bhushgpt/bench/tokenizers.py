@@ -1,9 +1,8 @@
-"""Byte-pair encoding beside the Rust libraries, and training the way one would write it first.
-
-How fast byte-pair training and encoding are, beside the libraries that people use for it.
+"""How fast byte-pair training and encoding are, beside the libraries that people use for it.
 
 Every measurement takes its turn with the others (`alternate`), on the same texts. The peers are
-the Rust libraries `tokenizers` and `tiktoken`.
+the Rust libraries `tokenizers` and `tiktoken`, and for training also the way that one would write
+it first (`bpe_by_hand`).
 
 Lesson: notebook 13.
 """
@@ -23,6 +22,7 @@ from bhushgpt.bpe_by_hand import BYTE_ORDER, FAST_PATTERN, learn_merges_naively
 from bhushgpt.corpus import load_text
 from bhushgpt.errors import UserError
 from bhushgpt.interop import fast_tokenizer
+from bhushgpt.roofline import Seconds
 from bhushgpt.timing import Timing, alternate
 
 ONE_THREAD = "tokenizers, one thread"
@@ -152,7 +152,7 @@ class BPEMeasured:
     """How many were learned, or are known; the vocabulary has 256 more."""
     text_bytes: int
     """Of the text in UTF-8."""
-    seconds: list[float] = field(default_factory=list)
+    seconds: list[Seconds] = field(default_factory=list)
     """Of the whole text, in the order of the rounds."""
     trouble: str | None = None
     """Why there is no number, in a sentence."""

@@ -1,38 +1,32 @@
 """Our side of the benchmark: the course's own training loop and its ways of drawing tokens.
 
-The other side: the same sizes and batches in libraries that people use.
+A `Job` becomes a function that does one call of it; `bench.peers` does the same for the others, on
+the same batches and prompts.
 
-Each is built as its own documentation shows. Whatever a peer leaves to its user (the optimizer, the
-loop) is torch's default when it runs "as shipped", and what we use when it runs "tuned".
-
-Letters: B batch, T time, V vocabulary, C channels.
+Letters: B batch, T time.
 
 Lesson: notebook 13.
 """
 
 import dataclasses
-import importlib.util
-import warnings
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from bhushgpt.batches import Batches
 from bhushgpt.bench.jobs import MODELS, PACKED, PROMPT_TOKENS, Job
 from bhushgpt.cpu_settings import fast_float32_products, keep_freed_memory
+from bhushgpt.devices import abilities
 from bhushgpt.errors import UserError
 from bhushgpt.generation import Sampling, generate
-from bhushgpt.gpt import GPT, GPTConfig
+from bhushgpt.gpt import GPT
 from bhushgpt.kv_cache import Cached
 from bhushgpt.speed import (
     Acceleration,
     FastCached,
     accelerate,
-    autocast,
     compile_trouble,
     with_int8_weights,
     with_packed_weights,
@@ -98,8 +92,8 @@ def _training(job: Job, model: GPT) -> Work:
             precision=precision,
             compile=job.compiled,
             chunk_tokens=job.chunk_tokens,
-            cheap_dropout=job.dropout > 0 and job.device == "cpu",
-            quick_layers=job.device == "cpu",
+            cheap_dropout=job.dropout > 0 and abilities(job.device).host,
+            quick_layers=abilities(job.device).host,
         ),
     )
     config = TrainingConfig(
@@ -135,181 +129,3 @@ def _generation(job: Job, model: GPT) -> Work:
     }
     writer = ways[job.way.removesuffix(PACKED)]()
     return lambda: list(generate(writer, prompts, job.tokens, greedy))  # type: ignore[arg-type]
-
-
-Logits = Callable[[Tensor], Tensor]
-Peer = tuple[nn.Module, Logits]
-USUAL = "pip install 'bhushgpt[bench]'"
-# Its own list of requirements does not go with transformers 5.
-HOW = {
-    "litgpt": "pip install --no-deps litgpt lightning lightning-utilities pytorch-lightning "
-    "torchmetrics jsonargparse"
-}
-HUGGING_FACE, TORCH = "Hugging Face GPT-2", "nn.TransformerEncoder"
-
-
-def peer_work(job: Job) -> Work:
-    """Return a function that does one call of a peer's job.
-
-    Raises:
-        UserError: If the peer is not installed; one sentence.
-
-    >>> job = Job(kind="training", who=TORCH, model="B", rows=1, tokens=8, dropout=0.1)
-    >>> peer_work(job)() > 0
-    True
-    """
-    package, build = PEERS[job.who]
-    if importlib.util.find_spec(package) is None:
-        raise UserError(f"{job.who} is not installed: {HOW.get(job.who, USUAL)}.")
-    torch.manual_seed(0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of peers' own dependencies, which nobody can mend here
-        model, logits = build(MODELS[job.model], job.dropout)
-    model.to(job.device)
-    return (
-        _peer_training(job, model, logits)
-        if job.kind == "training"
-        else _peer_generation(job, model)
-    )
-
-
-def _peer_training(job: Job, model: nn.Module, logits: Logits) -> Work:
-    if job.compiled:
-        model.compile()
-    batches, steps = batches_for(job), iter(range(10**9))
-    # None is what torch takes when nobody says anything.
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True if job.tuned else None)
-    model.train()
-
-    def step() -> float:
-        inputs, targets = batches[next(steps)]
-        whole, parts = 0.0, job.accumulation_steps
-        for ids, answers in zip(inputs.chunk(parts), targets.chunk(parts), strict=True):
-            with autocast(job.device, "bfloat16" if job.precision == "bfloat16" else "float32"):
-                scores = logits(ids)
-            loss = F.cross_entropy(scores.flatten(0, 1).float(), answers.flatten()) / parts
-            loss.backward()
-            whole += loss.detach()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        return float(whole)
-
-    return step
-
-
-def _peer_generation(job: Job, model: Any) -> Work:
-    if job.who != HUGGING_FACE or job.kind != "generation":
-        raise UserError(f"{job.who} is not measured in {job.kind}.")
-    model.eval()
-    if job.precision == "bfloat16":
-        model.bfloat16()
-    prompts = prompts_for(job)
-    how: dict[str, Any] = {"attention_mask": torch.ones_like(prompts), "use_cache": True}
-    how |= {"do_sample": False, "pad_token_id": 0, "eos_token_id": None}
-    how |= {"min_new_tokens": job.tokens, "max_new_tokens": job.tokens}
-
-    def write() -> Tensor:
-        written = model.generate(prompts, **how)
-        assert written.shape[1] == PROMPT_TOKENS + job.tokens, "it stopped early"
-        return written
-
-    return write
-
-
-def _hugging_face(config: GPTConfig, dropout: float) -> Peer:
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    sizes = GPT2Config(
-        vocab_size=config.vocab_size,
-        n_positions=config.context_length,
-        n_layer=config.n_layer,
-        n_head=config.n_head,
-        n_embd=config.n_embd,
-        resid_pdrop=dropout,
-        embd_pdrop=dropout,
-        attn_pdrop=dropout,
-        bos_token_id=0,
-        eos_token_id=0,
-    )
-    model = GPT2LMHeadModel(sizes)
-    return model, lambda ids: model(ids).logits
-
-
-class _EncoderGPT(nn.Module):
-    """torch's encoder with a causal mask, token and position tables and a tied head around it."""
-
-    def __init__(self, config: GPTConfig, dropout: float) -> None:
-        super().__init__()
-        layer = nn.TransformerEncoderLayer(
-            config.n_embd,
-            config.n_head,
-            4 * config.n_embd,
-            dropout,
-            activation="gelu",
-            batch_first=True,
-            norm_first=True,
-        )
-        self.tokens = nn.Embedding(config.vocab_size, config.n_embd)
-        self.positions = nn.Embedding(config.context_length, config.n_embd)
-        self.encoder = nn.TransformerEncoder(
-            layer, config.n_layer, nn.LayerNorm(config.n_embd), enable_nested_tensor=False
-        )
-        self.head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
-        self.head.weight = self.tokens.weight
-
-    def forward(self, ids: Tensor) -> Tensor:
-        places = torch.arange(ids.shape[1], device=ids.device)
-        x = self.tokens(ids) + self.positions(places)
-        mask = nn.Transformer.generate_square_subsequent_mask(ids.shape[1], device=ids.device)
-        return self.head(self.encoder(x, mask=mask, is_causal=True))
-
-
-def _encoder(config: GPTConfig, dropout: float) -> Peer:
-    model = _EncoderGPT(config, dropout)
-    return model, model
-
-
-def _litgpt(config: GPTConfig, dropout: float) -> Peer:
-    from litgpt.config import Config  # pyright: ignore[reportMissingImports]
-    from litgpt.model import GPT  # pyright: ignore[reportMissingImports]
-
-    if dropout:
-        raise UserError("litgpt has no dropout, so it is measured without.")
-    sizes = Config(
-        block_size=config.context_length,
-        vocab_size=config.vocab_size,
-        padded_vocab_size=config.vocab_size,
-        n_layer=config.n_layer,
-        n_head=config.n_head,
-        n_embd=config.n_embd,
-        parallel_residual=False,
-        gelu_approximate="tanh",
-    )
-    model = GPT(sizes)
-    return model, model
-
-
-def _x_transformers(config: GPTConfig, dropout: float) -> Peer:
-    from x_transformers import Decoder, TransformerWrapper  # pyright: ignore[reportMissingImports]
-
-    layers = Decoder(
-        dim=config.n_embd,
-        depth=config.n_layer,
-        heads=config.n_head,
-        attn_dim_head=config.n_embd // config.n_head,
-        attn_dropout=dropout,
-        ff_dropout=dropout,
-    )
-    model = TransformerWrapper(
-        num_tokens=config.vocab_size, max_seq_len=config.context_length, attn_layers=layers
-    )
-    return model, model
-
-
-PEERS: dict[str, tuple[str, Callable[[GPTConfig, float], Peer]]] = {
-    HUGGING_FACE: ("transformers", _hugging_face),
-    TORCH: ("torch", _encoder),
-    "litgpt": ("litgpt", _litgpt),
-    "x-transformers": ("x_transformers", _x_transformers),
-}

@@ -1,153 +1,38 @@
 """Each candidate in a process of its own, all alive together and computing in turn.
 
 What one of them sets for its process (kept memory, the library of float32 products) cannot reach
-the others, its peak of memory is its own, and one that fails takes nobody with it. Parent and
-worker talk in lines of JSON.
+the others, its peak of memory is its own, and one that fails or is killed takes nobody with it.
 
-The other end of a worker: a process that computes one job when it is asked to.
+loky starts the processes. Its pools share out calls among workers, and a model lives in one
+process; so each candidate is a pool of one worker, which keeps its model from call to call.
 
 Lesson: notebook 13.
 """
 
-import json
-import subprocess
+import os
+import re
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
+from loky import BrokenProcessPool, ProcessPoolExecutor
 
 from bhushgpt.bench.jobs import Job
-from bhushgpt.bench.work import our_work, peer_work, tune_process
-from bhushgpt.devices import describe_device, synchronize
+from bhushgpt.bench.peers import peer_work
+from bhushgpt.bench.work import Work, our_work, tune_process
+from bhushgpt.devices import describe_device, peak_memory, synchronize
 from bhushgpt.errors import UserError
+from bhushgpt.roofline import Seconds
 
-MARK = "@bench "  # what a library prints by itself is no answer
-NO_MEMORY = "The memory is not enough for it."
-
-
-def serve() -> None:
-    """Be a worker: read a job from standard input, then questions, and answer each in a line."""
-    job = Job(**json.loads(sys.stdin.readline()))
-    device = torch.device(job.device)
-    try:
-        begin = time.perf_counter()
-        _check_number(job)
-        tune_process(job)
-        work = our_work(job) if job.who == "bhushgpt" else peer_work(job)
-        work()
-        synchronize(device)
-        _answer(seconds=time.perf_counter() - begin)
-        for line in sys.stdin:
-            question = json.loads(line)
-            if "peak" in question:
-                _answer(bytes=_peak(device))
-                continue
-            begin = time.perf_counter()
-            for _ in range(question["calls"]):
-                work()
-            synchronize(device)
-            _answer(seconds=(time.perf_counter() - begin) / question["calls"])
-    except Exception as error:
-        _answer(trouble=_sentence(error))
-
-
-def _check_number(job: Job) -> None:
-    able = describe_device(job.device).dtypes
-    if job.precision != "int8" and job.precision not in able:
-        raise UserError(
-            f"This device cannot compute with {job.precision}; it can with {', '.join(able)}."
-        )
-
-
-def _answer(**values: Any) -> None:
-    print(MARK + json.dumps(values), flush=True)
-
-
-def _sentence(error: Exception) -> str:
-    if isinstance(error, UserError):
-        return str(error)
-    full = (torch.OutOfMemoryError, MemoryError)
-    if isinstance(error, full) or "DefaultCPUAllocator" in str(error):
-        return NO_MEMORY
-    return f"It failed ({type(error).__name__}: {str(error).partition(chr(10))[0][:200]})."
-
-
-def _peak(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_reserved(device)
-    try:
-        import resource
-    except ImportError:  # Windows
-        import psutil
-
-        return psutil.Process().memory_info().peak_wset  # type: ignore[attr-defined]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
-
-
-START = "from bhushgpt.bench.workers import serve; serve()"
 LEAST_ROUNDS = 3
-
-
-class Worker:
-    """One job in a process of its own; the methods raise a UserError if it cannot be done here.
-
-    Args:
-        job: What it computes.
-    """
-
-    def __init__(self, job: Job) -> None:
-        self.job = job
-        self.process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", START],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            encoding="utf-8",
-        )
-
-    def set_up(self) -> float:
-        """Build the model and call it once, with which compiling comes; return the seconds."""
-        return self._ask(self.job.to_dict())["seconds"]
-
-    def seconds(self, calls: int = 1) -> float:
-        """Let it compute `calls` times and return the seconds of one."""
-        return self._ask({"calls": calls})["seconds"]
-
-    def peak_bytes(self) -> int:
-        """Return the most memory that the process, or its GPU, has held."""
-        return self._ask({"peak": True})["bytes"]
-
-    def close(self) -> None:
-        """End the process."""
-        self.process.kill()
-        self.process.communicate()
-
-    def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
-        assert self.process.stdin is not None and self.process.stdout is not None
-        try:
-            self.process.stdin.write(json.dumps(question) + "\n")
-            self.process.stdin.flush()
-        except BrokenPipeError:
-            raise UserError(_ended(self.process)) from None
-        for line in self.process.stdout:
-            if line.startswith(MARK):
-                answer = json.loads(line.removeprefix(MARK))
-                if "trouble" in answer:
-                    raise UserError(answer["trouble"])
-                return answer
-        raise UserError(_ended(self.process))
-
-
-def _ended(process: subprocess.Popen[str]) -> str:
-    """Say why a process is gone; the system kills with signal 9 when the memory is full."""
-    if process.wait() == -9:
-        return f"{NO_MEMORY} The system ended the process."
-    return f"The process ended by itself (exit status {process.returncode})."
+NO_MEMORY = "The memory is not enough for it."
 
 
 @dataclass
@@ -156,7 +41,7 @@ class Measured:
 
     job: Job
     """What was measured."""
-    seconds: list[float] = field(default_factory=list)
+    seconds: list[Seconds] = field(default_factory=list)
     """Of one call, in the order of the rounds."""
     setup_seconds: float | None = None
     """Building, warming up and compiling."""
@@ -200,7 +85,7 @@ def measure_together(
 
 
 def _rounds(
-    results: dict[Worker, Measured],
+    results: "dict[Worker, Measured]",
     rounds: int,
     budget: float,
     progress: Callable[[str], object],
@@ -222,17 +107,141 @@ def _rounds(
                 result.seconds.append(worker.seconds(calls[worker]))
 
 
-class _noted:
+@contextmanager
+def _noted(result: Measured) -> Iterator[None]:
     """Inside the `with`, what a job cannot do is noted and the other jobs go on."""
+    try:
+        yield
+    except UserError as error:
+        result.trouble = str(error)
+        result.seconds.clear()
 
-    def __init__(self, result: Measured) -> None:
-        self.result = result
 
-    def __enter__(self) -> None:
-        pass
+class Worker:
+    """One job in a process of its own; the methods raise a UserError if it cannot be done here.
 
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        if isinstance(error, UserError):
-            self.result.trouble = str(error)
-            self.result.seconds.clear()
-        return isinstance(error, UserError)
+    Args:
+        job: What it computes.
+    """
+
+    # loky takes a worker whose memory grows by 300 MB for a leak and replaces it, model and all.
+    ENVIRONMENT = {"LOKY_MAX_MEMORY_LEAK_SIZE": "1e18", "PYTHONWARNINGS": "ignore"}
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self._pool = ProcessPoolExecutor(
+            max_workers=1, initializer=_begin, initargs=(os.getpid(),), env=self.ENVIRONMENT
+        )
+        self._number = self._pool.submit(os.getpid)  # the first call starts the process
+
+    @property
+    def process(self) -> int:
+        """The number that the system knows the process by."""
+        return self._number.result()
+
+    def set_up(self) -> float:
+        """Build the model and call it once, with which compiling comes; return the seconds."""
+        return self._ask(_set_up, self.job)
+
+    def seconds(self, calls: int = 1) -> float:
+        """Let it compute `calls` times and return the seconds of one."""
+        return self._ask(_seconds, calls)
+
+    def peak_bytes(self) -> int:
+        """Return the most memory that the process, or its GPU, has held."""
+        return self._ask(_peak)
+
+    def close(self) -> None:
+        """End the process."""
+        self._pool.shutdown(kill_workers=True)
+
+    def _ask(self, question: Callable[..., Any], *arguments: object) -> Any:
+        try:
+            return self._pool.submit(_answer, question, *arguments).result()
+        except BrokenProcessPool as error:
+            # When the memory is full, the system kills; loky says by which signal in its message.
+            raise UserError(
+                f"{NO_MEMORY} The system ended the process."
+                if "SIGKILL" in str(error)
+                else "The process ended by itself."
+            ) from error
+
+
+# From here on, what runs in a worker.
+
+_own: dict[str, Any] = {}  # its job and work, from one call to the next
+
+
+def _begin(parent: int) -> None:
+    """Be silent, since a library's own words are no result, and end with the process that asked."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(nowhere, stream)
+
+    def watch() -> None:
+        try:
+            psutil.Process(parent).wait()
+        except psutil.Error:
+            pass  # it is gone already
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _answer(question: Callable[..., Any], *arguments: object) -> Any:
+    """Call a function; whatever goes wrong becomes a sentence, which can always be sent back."""
+    try:
+        return question(*arguments)
+    except Exception as error:
+        raise UserError(_sentence(error)) from None
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, UserError):
+        return str(error)
+    full = (torch.OutOfMemoryError, MemoryError)
+    if isinstance(error, full) or "DefaultCPUAllocator" in str(error):
+        return NO_MEMORY
+    return f"It failed ({type(error).__name__}: {str(error).partition(chr(10))[0][:200]})."
+
+
+def _set_up(job: Job) -> float:
+    begin = time.perf_counter()
+    _check_number(job)
+    tune_process(job)
+    work = our_work(job) if job.who == "bhushgpt" else peer_work(job)
+    work()
+    synchronize(job.device)
+    _own.update(job=job, work=work)
+    return time.perf_counter() - begin
+
+
+def _check_number(job: Job) -> None:
+    able = describe_device(job.device).dtypes
+    if job.precision != "int8" and job.precision not in able:
+        raise UserError(
+            f"This device cannot compute with {job.precision}; it can with {', '.join(able)}."
+        )
+
+
+def _seconds(calls: int) -> float:
+    work: Work = _own["work"]
+    begin = time.perf_counter()
+    for _ in range(calls):
+        work()
+    synchronize(_own["job"].device)
+    return (time.perf_counter() - begin) / calls
+
+
+def _peak() -> int:
+    if (on_card := peak_memory(_own["job"].device)) is not None:
+        return on_card
+    status = Path("/proc/self/status")
+    if status.is_file():  # Linux; its getrusage begins with the peak of the process that asked
+        peak = re.search(r"VmHWM:\s*(\d+) kB", status.read_text())
+        return int(peak[1]) * 1024 if peak else 0
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

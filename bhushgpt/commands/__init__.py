@@ -14,8 +14,12 @@ COMMANDS = {
     "evaluate": ("model:Evaluate", "measure a trained model on its held-out text"),
     "export": ("model:Export", "write a trained model as a folder that other programs open"),
     "prepare": ("prepare:Prepare", "tokenise a corpus once, into files that training reads"),
-    "corpora": ("model:Corpora", "list the texts that can be named: title, source, licence"),
-    "info": ("model:Info", "say what this machine is: devices, memory, versions"),
+    "compress": ("compress:Compress", "write a file in fewer bytes, by what a model expects"),
+    "decompress": ("compress:Decompress", "give back exactly what was compressed"),
+    "corpora": ("information:Corpora", "list the texts that can be named: title, source, licence"),
+    "info": ("information:Info", "say what this machine is: devices, memory, versions"),
     "bench": ("bench:Bench", "measure this machine, and the course's speed on it"),
     "doctor": ("doctor:Doctor", "check this machine, or a run, and say what to do"),
 }
+# These run where PyTorch is missing or does not load; `doctor` above all, to say so.
+WITHOUT_TORCH = ("prepare", "corpora", "doctor")

@@ -18,6 +18,7 @@ from bhushgpt.bench import (
     BenchRecord,
     BPEMeasured,
     Measured,
+    bench_figure,
     best_of,
     measure_bpe,
     measure_limits,
@@ -28,6 +29,7 @@ from bhushgpt.bench import (
 from bhushgpt.commands.flags import FOLDER, Device
 from bhushgpt.devices import describe_device, machine_card, pick_device
 from bhushgpt.environment import runs_folder
+from bhushgpt.files import write_atomically
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,20 +86,21 @@ class Bench:
         return self._finish(record, path, time.perf_counter() - begin)
 
     def _finish(self, record: BenchRecord, path: Path, seconds: float) -> int:
-        # Here and not above: matplotlib takes a second to load, and other commands draw nothing.
-        import matplotlib.pyplot as plt
-
-        from bhushgpt.bench import bench_figure
-        from bhushgpt.figures import png_bytes
-
         record.save(path)
-        figure, alt = bench_figure(record)
-        picture = path.with_suffix(".png")
-        picture.write_bytes(png_bytes(figure))
-        plt.close(figure)
         print(f"{describe_device(record.device)}\n\n{report(record)}\n")
-        print(f"The picture {picture}: {alt}")
         print(f"The record is in {path}. It took {seconds / 60:.1f} minutes.")
+        picture = path.with_suffix(".png")
+        try:
+            # Here and not above: matplotlib takes a second to load, and may not load at all.
+            from bhushgpt.figures import own_style, png_bytes
+
+            with own_style():
+                figure, alt = bench_figure(record)
+                write_atomically(picture, png_bytes(figure))
+            print(f"The picture {picture}: {alt}")
+        except Exception as error:  # an ornament
+            reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+            print(f"{picture.name} could not be drawn ({reason}); everything else is saved.")
         return 0
 
     def _path(self, device: str, label: str) -> Path:

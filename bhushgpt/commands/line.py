@@ -13,9 +13,10 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any, cast
 
-from bhushgpt.commands import COMMANDS
+from bhushgpt.commands import COMMANDS, WITHOUT_TORCH
 from bhushgpt.environment import runs_folder
 from bhushgpt.errors import UserError, nearest
+from bhushgpt.versions import missing_torch
 
 PROGRAM = "python -m bhushgpt"
 
@@ -69,6 +70,9 @@ def _run_typed(arguments: list[str]) -> int:
             file=sys.stderr,
         )
         return 2
+    if name not in WITHOUT_TORCH and (trouble := missing_torch()):
+        print(trouble, file=sys.stderr)
+        return 1
     import tyro  # here, since it takes longer to load than the list of commands to print
 
     module, kind = COMMANDS[name][0].split(":")

@@ -1,8 +1,4 @@
-"""The commands that use a trained model: `complete` and `evaluate`.
-
-The command that lets a model leave the course: `export`.
-
-The commands that say what there is: `corpora` and `info`.
+"""The commands that use a trained model: `complete`, `evaluate`, and `export`, as which it leaves.
 
 Lesson: notebook 17.
 """
@@ -16,15 +12,13 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from bhushgpt.commands.flags import CORPUS, DECIMAL, FOLDER, WHOLE, Device
-from bhushgpt.corpus import load_text
-from bhushgpt.devices import KINDS, describe_device, pick_device
+from bhushgpt.commands.flags import DECIMAL, FOLDER, WHOLE, Device
+from bhushgpt.devices import pick_device
 from bhushgpt.errors import UserError
 from bhushgpt.generation import Sampling, complete_text, prompt_ids
 from bhushgpt.interop import check_empty, to_hf, write_page
 from bhushgpt.language_model import LanguageModel
 from bhushgpt.runs import facts, open_session
-from bhushgpt.sources import corpora
 from bhushgpt.storage import load_checkpoint
 from bhushgpt.tokenizers import Tokenizer, Unknown
 
@@ -63,7 +57,7 @@ class Complete:
         sampling = Sampling(
             temperature=self.temperature, top_k=self.top_k, top_p=self.top_p, seed=self.seed
         )
-        checkpoint = load_checkpoint(self.run_folder, pick_device(self.device))
+        checkpoint = load_checkpoint(self.run_folder, pick_device(self.device), optimizer=False)
         model, tokenizer = checkpoint.state.model, checkpoint.tokenizer
         assert isinstance(model, LanguageModel)
         prompt = self._known_part(tokenizer)
@@ -164,44 +158,3 @@ def _in_transformers(folder: Path) -> str:
         "Make a file for llama.cpp of it, in a checkout of the course:\n"
         f"  python tools/to_gguf.py {shlex.quote(str(folder))} model.gguf"
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Corpora:
-    """List the texts that can be named: title, source, licence."""
-
-    fetch: Annotated[str | None, CORPUS, arg(metavar="NAME", help_behavior_hint="")] = None
-    """Get this one now, so that it is there without a network later."""
-
-    def run(self) -> int:
-        """Print the registry, or fetch one text; return the exit status."""
-        if self.fetch is not None:
-            corpus = load_text(self.fetch)
-            print(f"{corpus.title}: {len(corpus.text):,} characters, from {corpus.source}")
-            return 0
-        for name, entry in corpora().items():
-            print(f"{name}\n  {entry.title}, {entry.author}\n  licence: {entry.licence}")
-            for source in entry.sources:
-                print(f"  from: {source.address}")
-        print("\nAny UTF-8 text file works, too: --corpus my.txt")
-        return 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Info:
-    """Say what this machine is: devices, memory, number types, versions."""
-
-    def run(self) -> int:
-        """Print a few lines that belong into every bug report; return the exit status."""
-        best = pick_device("auto")
-        for kind in ("cpu",) if best.type == "cpu" else ("cpu", best.type):
-            card = describe_device(kind)
-            mark = "  <- used by --device auto" if kind == best.type else ""
-            print(f"{kind:<8}{card.name}, {card.memory_bytes / 2**30:.1f} GiB{mark}")
-            print(f"        {card.cores} cores, computes in {', '.join(card.dtypes)}")
-        card = describe_device("cpu")
-        print(f"python  {card.python}\ntorch   {card.torch}, {card.threads} threads")
-        print(f"numpy   {card.numpy}")
-        missing = [kind for kind in KINDS if kind not in ("cpu", best.type)]
-        print(f"absent  {', '.join(missing)}")
-        return 0

@@ -16,7 +16,7 @@ from tyro.conf import Positional, arg
 from bhushgpt.commands.flags import DECIMAL, FOLDER, WHOLE
 from bhushgpt.data import (
     OPENWEBTEXT,
-    CorpusPart,
+    FoundCorpus,
     Plan,
     PreparedTokens,
     ShardDone,
@@ -26,9 +26,13 @@ from bhushgpt.data import (
     make_plan,
     named_text,
     prepare,
+    printable,
 )
 from bhushgpt.errors import UserError
 from bhushgpt.tokenizers import ByteTokenizer, Tokenizer, load_tokenizer
+
+LITTLE = 10_000_000  # bytes, of which a hundredth is too little to be judged by
+SEPARATED = "a line <|endoftext|>"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +51,16 @@ class Prepare:
     """Only so many shards, from the first on."""
     workers: Annotated[int | None, WHOLE, arg(help_behavior_hint="(default: all cores)")] = None
     """Processes that work at the same time."""
-    held_out: Annotated[float, DECIMAL] = 0.01
+    held_out: Annotated[
+        float | None, DECIMAL, arg(help_behavior_hint="(default: 0.01, of less than 10 MB 0.1)")
+    ] = None
     """Share of the documents that is never trained on."""
+    text_field: Annotated[str, arg(metavar="NAME")] = "text"
+    """Field of a line of JSON, or column of a table, that holds the text."""
+    separator: Annotated[
+        str, arg(metavar="TEXT", help_behavior_hint="(default: a line <|endoftext|>)")
+    ] = ""
+    """What stands between two documents of a text file; \\n\\n is a blank line."""
 
     def run(self) -> int:
         """Prepare, with a bar that says how long it still takes; return the exit status."""
@@ -56,11 +68,18 @@ class Prepare:
         if source.notice:
             print(source.notice, flush=True)
         tokenizer = named_tokenizer(self.tokenizer)
+        finds = find_shards(
+            source.places,
+            without=self.out.absolute(),
+            field=self.text_field,
+            separator=self.separator.replace("\\n", "\n"),
+        )
+        little = sum(shard.size for shard in finds.shards) < LITTLE
         plan = make_plan(
-            find_shards(source.places, without=self.out.absolute()),
+            finds,
             tokenizer,
             source.title,
-            held_out=self.held_out,
+            held_out=self.held_out or (0.1 if little else 0.01),
             shards=self.shards,
         )
         workers = _cores() if self.workers is None else self.workers
@@ -71,7 +90,7 @@ class Prepare:
         print(describe_tokens(PreparedTokens.open(self.out)))
         return 0
 
-    def _source(self) -> CorpusPart:
+    def _source(self) -> FoundCorpus:
         if not self.what:
             raise UserError("Say what to prepare: openwebtext, a name from `corpora`, or files.")
         names = [name for name in self.what if is_name(name)]
@@ -79,12 +98,13 @@ class Prepare:
             raise UserError(f"{names[0]!r} is a name; it cannot be given beside other things.")
         if not names:
             places = [Path(place).expanduser() for place in self.what]
-            return CorpusPart(", ".join(place.absolute().name for place in places), places)
+            title = ", ".join(printable(place.absolute().name) for place in places)
+            return FoundCorpus(title, places)
         if names[0] != OPENWEBTEXT:
             return named_text(names[0])
         source = None
         for news in find_openwebtext(self.shards):
-            if isinstance(news, CorpusPart):
+            if isinstance(news, FoundCorpus):
                 source = news
             elif sys.stderr.isatty():
                 print(f"\r{news}   ", end="", file=sys.stderr, flush=True)

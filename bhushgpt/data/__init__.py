@@ -4,10 +4,10 @@ Opened by notebook 14.
 """
 
 from bhushgpt.data.archives import Damaged, TarReader, UnpackingLimits, plain_files, unpacked, zstd
-from bhushgpt.data.documents import read_shard
+from bhushgpt.data.documents import Document, read_shard
 from bhushgpt.data.openwebtext import (
     OPENWEBTEXT,
-    CorpusPart,
+    FoundCorpus,
     find_openwebtext,
     named_text,
     stand_in,
@@ -15,16 +15,16 @@ from bhushgpt.data.openwebtext import (
 from bhushgpt.data.preparation import (
     Plan,
     ShardDone,
-    clean_folder,
-    finish_folder,
+    clean_preparation,
+    finish_preparation,
     is_done,
     make_plan,
     prepare,
     read_record,
-    start_folder,
+    start_preparation,
     store_pages,
     tokenize_shard,
 )
-from bhushgpt.data.prepared import PREPARED_MANIFEST, TOKENIZER, PreparedTokens
-from bhushgpt.data.shards import find_shards
+from bhushgpt.data.prepared import TOKENIZER, PreparedTokens, is_tokens_folder
+from bhushgpt.data.shards import find_shards, printable
 from bhushgpt.data.token_files import HEADER, DocumentEncoder, TokenFile, TokenWriter, is_held_out

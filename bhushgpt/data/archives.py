@@ -1,16 +1,14 @@
-"""The members of a tar archive, read from start to end and never extracted to the disk.
+"""What is in an archive, read from start to end and never extracted to the disk.
 
-A tar is a row of blocks of 512 bytes: a header with name, kind and size, then the member's bytes,
-filled up to whole blocks; two blocks of zeros end it. It has no table of contents, so it can be
-read while it is being unpacked. Whatever is odd about it is either skipped and counted (a member
-of a strange kind or name) or makes the whole archive refused (damage, a bomb).
+Compressed streams come first. A megabyte of xz can unpack to seven gigabytes, so nothing is
+unpacked as a whole: a reader asks for the next piece, and as soon as a limit is passed the whole
+archive is refused.
 
-Compressed streams unpacked piece by piece, and the limits that a bomb runs into.
-
-A megabyte of xz can unpack to seven gigabytes. So nothing is unpacked as a whole: a reader asks
-for the next piece, and as soon as a limit is passed the whole archive is refused.
-
-The headers of a tar archive: 512 bytes with the name, kind and size of a member.
+Then tar, a row of blocks of 512 bytes: a header with name, kind and size, then the member's bytes,
+filled up to whole blocks; a block of zeros ends it. It has no table of contents, so it can be read
+while it is being unpacked. Whatever is odd about it is either skipped and counted (a member of a
+strange kind or name) or makes the whole archive refused (damage, a bomb). It is read by hand since
+Python's `tarfile` ends at a damaged header without a word.
 
 Lesson: notebook 14.
 """
@@ -225,6 +223,12 @@ class Entry:
     start: int
     """Where they begin in the archive."""
 
+    @property
+    def end(self) -> int:
+        """Where the next header begins; links and devices have no bytes, whatever they say."""
+        size = self.size if self.kind in ("file", "unknown") else 0
+        return self.start + -(-size // BLOCK) * BLOCK
+
 
 def is_safe_name(name: str) -> bool:
     r"""Return whether a member's name stays inside the folder it would be put into.
@@ -307,6 +311,7 @@ def with_extra(entry: Entry, extra: dict[str, bytes]) -> Entry:
     return Entry(name, "unknown" if sparse else entry.kind, number, entry.start)
 
 
+REPEATED = "has the name of an earlier one"
 LONGEST_NAME = 1 << 16  # bytes that the long form of a name may take
 
 
@@ -331,7 +336,8 @@ class TarReader:
 
     def __init__(self, stream: BinaryIO, limits: UnpackingLimits | None = None) -> None:
         self._stream, self._limits = stream, limits or UnpackingLimits()
-        self._position = 0
+        self.position = 0
+        """Bytes that were read or passed over."""
         self._left = 0  # bytes of the member that were not read yet
 
     def __iter__(self) -> Iterator[Entry]:
@@ -343,7 +349,7 @@ class TarReader:
         members = 0
         extra: dict[str, bytes] = {}
         while (header := self._block()) != bytes(BLOCK):
-            entry, kind = parse_header(header, self._position)
+            entry, kind = parse_header(header, self.position)
             if kind in (b"x", b"L"):  # a long name stands before the header it belongs to
                 extra |= self._extra(entry.size, kind)
                 continue
@@ -354,10 +360,9 @@ class TarReader:
                 entry = with_extra(entry, extra) if extra else entry
                 extra = {}
             self._left = entry.size if entry.kind in ("file", "unknown") else 0
-            end = self._position + -(-self._left // BLOCK) * BLOCK
             if kind not in (b"g", b"K", b"X"):
                 yield entry
-            self._skip(end)
+            self._skip(entry.end)
 
     def read(self) -> bytes:
         """Return the bytes of the member that was yielded last."""
@@ -378,22 +383,22 @@ class TarReader:
     def _block(self) -> bytes:
         header = self._stream.read(BLOCK)
         if len(header) < BLOCK:
-            if not self._position:
+            if not self.position:
                 raise Damaged("it is empty" if not header else "it is not a tar archive")
             raise Damaged("it has no end: the download or the copy was cut off")
-        self._position += BLOCK
+        self.position += BLOCK
         return header
 
     def _exactly(self, count: int) -> bytes:
         data = self._stream.read(count)
         if len(data) < count:
             raise Damaged("it ends in the middle of a member: the copy was cut off")
-        self._position += count
+        self.position += count
         return data
 
     def _skip(self, end: int) -> None:
-        while self._position < end:
-            self._exactly(min(1 << 20, end - self._position))
+        while self.position < end:
+            self._exactly(min(1 << 20, end - self.position))
 
     def _extra(self, size: int, kind: bytes) -> dict[str, bytes]:
         if size > LONGEST_NAME:
@@ -415,8 +420,16 @@ class _Member(io.RawIOBase):
         return len(data)
 
 
-def plain_files(reader: TarReader, skipped: Counter[str]) -> Iterator[Entry]:
-    """Yield the plain files of an archive; count links, devices, unsafe and repeated names."""
+def plain_files(
+    reader: TarReader, skipped: Counter[str], repeated: list[int] | None = None
+) -> Iterator[Entry]:
+    """Yield the plain files of an archive; count links, devices, unsafe and repeated names.
+
+    Args:
+        reader: The archive.
+        skipped: Counts here what is not yielded, and why.
+        repeated: If given, gets the starts of the members that have the name of an earlier one.
+    """
     seen: set[int] = set()
     for entry in reader:
         if entry.kind == "folder":
@@ -426,7 +439,9 @@ def plain_files(reader: TarReader, skipped: Counter[str]) -> Iterator[Entry]:
         elif not is_safe_name(entry.name):
             skipped["has a name that leads out of the archive"] += 1
         elif (key := hash(entry.name)) in seen:
-            skipped["has the name of an earlier one"] += 1
+            skipped[REPEATED] += 1
+            if repeated is not None:
+                repeated.append(entry.start)
         else:
             seen.add(key)
             yield entry

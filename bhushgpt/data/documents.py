@@ -1,30 +1,29 @@
-"""Documents: what one page, one line of JSON or one row of a table becomes, or why it does not.
+"""The documents of a shard, whatever it is: a tar of pages, lines of JSON, a table, plain files.
 
-A document is text. What is not clean UTF-8, is empty, holds NUL bytes or is larger than the limit
-is left out and counted; nothing is repaired by guessing.
-
-The documents of a shard, whatever it is: a tar of pages, lines of JSON, a table, plain files.
-
-Everything is streamed: of an archive of any size, one document is in memory at a time.
-
-Pages from a .7z archive, through pylzma where it is installed.
-
-pylzma has to be compiled. Where it is missing, everything but .7z works.
+Everything is streamed: of an archive of any size, one document is in memory at a time. A document
+is text. What is not clean UTF-8, is empty, holds NUL bytes or is larger than the limit is left out
+and counted; nothing is repaired by guessing. Text files that people collect themselves are larger
+than a page: they are read in pieces, freed of Project Gutenberg's header and licence, and cut
+where a separator says that a document ends, or into pages.
 
 Lesson: notebook 14.
 """
 
+import bz2
+import io
+import itertools
 import json
 import os
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from bhushgpt.data.archives import (
     MIB,
+    REPEATED,
     Damaged,
     TarReader,
     Unpacked,
@@ -33,9 +32,24 @@ from bhushgpt.data.archives import (
     plain_files,
     unpacked,
 )
-from bhushgpt.data.shards import TAR_NAMES, Shard, needs_pylzma, packing_of
-from bhushgpt.sources import plain_lines
+from bhushgpt.data.shards import (
+    TAR_NAMES,
+    WINDOW,
+    Shard,
+    best_cut,
+    needs_pylzma,
+    packing_of,
+)
+from bhushgpt.sources import (
+    END_OF_TEXT,
+    END_OF_TEXT_LINE,
+    clean_gutenberg,
+    has_gutenberg_markers,
+    plain_lines,
+)
 
+PAGE_CHARACTERS = 4_000
+LONGEST_LINE = 2  # a line of JSON may be so many times as long as a text
 LONGEST_WORD = 1_000_000  # a tokenizer takes 50 bytes of memory for each letter of a word
 _WORD = re.compile(r"\S++")
 
@@ -45,6 +59,40 @@ class Document(NamedTuple):
 
     text: str
     data: bytes
+
+
+def read_shard(shard: Shard, limits: UnpackingLimits, skipped: Counter[str]) -> Iterator[Document]:
+    """Yield the documents of a shard, always in the same order.
+
+    Args:
+        shard: What to read.
+        limits: What it may bring.
+        skipped: Counts here what is left out, and why.
+
+    Raises:
+        Damaged: If it cannot be trusted as a whole.
+    """
+    try:
+        if shard.kind == "parquet":
+            yield from from_parquet(shard, limits, skipped)
+        elif shard.kind == "7z":
+            yield from from_7z(Path(shard.file), limits, skipped)
+        elif shard.kind == "text":
+            for name in shard.members:
+                yield from from_text_file(Path(shard.file) / name, shard, limits, skipped)
+        elif shard.kind == "range":
+            with shard.open() as stream:
+                yield from from_text(stream, shard, limits, skipped)
+        else:
+            with shard.open() as packed:
+                stream = unpacked(packed, shard.packing, limits)
+                if shard.kind == "jsonl":
+                    yield from from_json_lines(stream, limits, skipped, shard.field)
+                else:
+                    repeated = frozenset(place - shard.start for place in shard.repeated)
+                    yield from from_tar(stream, limits, skipped, repeated)
+    except OSError as error:
+        raise Damaged(f"it cannot be read ({error.strerror or error})") from None
 
 
 def document(data: bytes, skipped: Counter[str]) -> Document | None:
@@ -79,13 +127,22 @@ def document(data: bytes, skipped: Counter[str]) -> Document | None:
     return Document(text, data)
 
 
+def _longest_word(text: str) -> int:
+    return max(found.end() - found.start() for found in _WORD.finditer(text))
+
+
+def too_long(limits: UnpackingLimits) -> str:
+    """Return the words for a text above the limit."""
+    return f"is longer than {limits.member_bytes / 2**20:g} MiB"
+
+
 def from_texts(
-    texts: list[str], limits: UnpackingLimits, skipped: Counter[str]
+    texts: list[str | bytes], limits: UnpackingLimits, skipped: Counter[str]
 ) -> Iterator[Document]:
     """Yield documents from strings, which may hold what UTF-8 cannot: half a surrogate pair."""
     for text in texts:
         try:
-            data = text.encode("utf-8")
+            data = text.encode("utf-8") if isinstance(text, str) else text
         except UnicodeEncodeError:
             skipped["is not UTF-8 text"] += 1
             continue
@@ -95,210 +152,120 @@ def from_texts(
             yield found
 
 
-def from_file(
-    stream: BinaryIO, limits: UnpackingLimits, skipped: Counter[str]
-) -> Iterator[Document]:
-    """Yield the one document that a plain text file is."""
-    data = stream.read(limits.member_bytes + 1)
-    if len(data) > limits.member_bytes:
-        skipped[too_long(limits)] += 1
-    elif found := document(data, skipped):
-        yield found
-
-
-def too_long(limits: UnpackingLimits) -> str:
-    """Return the words for a text above the limit."""
-    return f"is longer than {limits.member_bytes / 2**20:g} MiB"
-
-
-def _longest_word(text: str) -> int:
-    return max(found.end() - found.start() for found in _WORD.finditer(text))
-
-
-BLOCK_BYTES = 64 * MIB  # what is unpacked at once where pieces cannot be had
-PIECE = 1 << 12  # packed bytes; small, because they may unpack to 7,000 times as much
-_STREAMED = {b"\x03\x01\x01": False, b"\x21": True}  # LZMA and LZMA2: whether it is the second
-_LINK = 0o120000  # what Unix calls a link, in the upper half of the attributes
-
-
-def from_7z(file: Path, limits: UnpackingLimits, skipped: Counter[str]) -> Iterator[Document]:
-    """Yield the .txt members of a .7z archive.
-
-    7z packs many files into one block. Blocks of LZMA and LZMA2, the usual ones, are streamed;
-    blocks packed in another way are unpacked at once and must fit into 64 MiB.
-
-    Raises:
-        Damaged: If it is no .7z archive, is damaged, encrypted, or a block is too large.
-    """
-    needs_pylzma()
-    seen: set[str] = set()
-    with file.open("rb") as stream:
-        for block in _blocks(stream, limits, skipped):
-            content = _Content(_pieces(stream, block))
-            for member in block:
-                name, size = str(member.filename), int(member.size)
-                wanted = _wanted(member, seen, limits, skipped)
-                seen.add(name)
-                data = content.take(size, keep=wanted)
-                if not wanted:
-                    continue
-                if member.digest is not None and zlib.crc32(data) != member.digest:
-                    raise Damaged("a member of it does not fit its check sum")
-                if page := document(data, skipped):
-                    yield page
-
-
-def _wanted(member: Any, seen: set[str], limits: UnpackingLimits, skipped: Counter[str]) -> bool:
-    name = str(member.filename)
-    reasons = {
-        "is a symbolic link, not a file": _is_link(member),
-        "has a name that leads out of the archive": not is_safe_name(name),
-        "has the name of an earlier one": name in seen,
-        "is of another kind than .txt": not name.lower().endswith(".txt"),
-        too_long(limits): int(member.size) > limits.member_bytes,
-    }
-    for reason, holds in reasons.items():
-        if holds:
-            skipped[reason] += 1
-            return False
-    return True
-
-
-def _blocks(stream: BinaryIO, limits: UnpackingLimits, skipped: Counter[str]) -> list[list[Any]]:
-    """Return the members of each packed block, in the order in which they lie in it."""
-    import py7zlib
-
-    packed = os.fstat(stream.fileno()).st_size
-    try:
-        archive = py7zlib.Archive7z(stream)
-        members = archive.getmembers()
-        end = archive.afterheader + archive.nextheaderofs + archive.nextheadersize
-    except Exception as error:  # py7zlib stumbles over damage with errors of every kind
-        raise Damaged(f"it is not a .7z archive, or it is damaged ({_said(error)})") from None
-    if end < packed:
-        skipped["is followed by bytes that belong to no archive"] += 1
-    total = sum(int(member.size) for member in members)
-    if total > limits.total_bytes or total > limits.free_bytes + limits.ratio * packed:
-        raise Damaged(f"it is a bomb: {packed:,} bytes would unpack to {total:,}")
-    if len(members) > limits.members:
-        raise Damaged(f"it has more than {limits.members:,} members")
-    blocks: dict[int, list[Any]] = {}
-    for member in members:
-        blocks.setdefault(id(member._folder), []).append(member)
-    return list(blocks.values())
-
-
-def _pieces(stream: BinaryIO, block: list[Any]) -> Iterator[bytes]:
-    """Yield what a block unpacks to."""
-    import pylzma
-
-    first, total = block[0], sum(int(member.size) for member in block)
-    if not total:
-        return
-    coders = first._folder.coders
-    try:
-        if len(coders) == 1 and coders[0]["method"] in _STREAMED:
-            unpacker = pylzma.decompressobj(lzma2=_STREAMED[coders[0]["method"]])
-            unpacker.decompress(coders[0]["properties"])
-            stream.seek(first._src_start)
-            left = first.compressed
-            while data := stream.read(min(PIECE, left)):
-                left -= len(data)
-                yield unpacker.decompress(data)
-        elif total > BLOCK_BYTES:
-            raise Damaged(
-                f"a block of it unpacks to {total:,} bytes, more than the {BLOCK_BYTES:,} that are "
-                "unpacked at once; pack it again with LZMA, the usual method"
-            )
-        else:
-            # Taken for one member that is as long as the block.
-            first._start, first._uncompressed = 0, [total] * len(coders)
-            yield first.read()
-    except Damaged:
-        raise
-    except Exception as error:
-        raise Damaged(f"a member of it is damaged ({_said(error)})") from None
-
-
-class _Content:
-    """What a block unpacks to, taken off in the lengths of its members."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces, self._ahead = pieces, b""
-
-    def take(self, size: int, *, keep: bool) -> bytes:
-        """Return the next bytes; those not to be kept are passed over."""
-        kept, left = [], size
-        while left:
-            piece = self._ahead or next(self._pieces, None)
-            if piece is None:
-                raise Damaged("it ends in the middle of a member: the copy was cut off")
-            self._ahead = piece[left:]
-            left -= min(left, len(piece))
-            if keep:
-                kept.append(piece[: len(piece) - len(self._ahead)])
-        return b"".join(kept)
-
-
-def _is_link(member: Any) -> bool:
-    attributes = getattr(member, "attributes", None) or 0
-    return (attributes >> 16) & 0o170000 == _LINK
-
-
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".rstrip(": ")
-
-
-LONGEST_LINE = 2  # a line of JSON may be so many times as long as a text
-
-
-def read_shard(shard: Shard, limits: UnpackingLimits, skipped: Counter[str]) -> Iterator[Document]:
-    """Yield the documents of a shard, always in the same order.
-
-    Args:
-        shard: What to read.
-        limits: What it may bring.
-        skipped: Counts here what is left out, and why.
-
-    Raises:
-        Damaged: If it cannot be trusted as a whole.
-    """
-    try:
-        if shard.kind == "parquet":
-            yield from from_parquet(Path(shard.file), shard.start, limits, skipped)
-        elif shard.kind == "7z":
-            yield from from_7z(Path(shard.file), limits, skipped)
-        elif shard.kind == "text":
-            for name in shard.members:
-                yield from from_text_file(Path(shard.file) / name, limits, skipped)
-        else:
-            with shard.open() as packed:
-                stream = unpacked(packed, shard.packing, limits)
-                read = from_tar if shard.kind == "tar" else from_json_lines
-                yield from read(stream, limits, skipped)
-    except OSError as error:
-        raise Damaged(f"it cannot be read ({error.strerror or error})") from None
+# --- plain text files
 
 
 def from_text_file(
-    file: Path, limits: UnpackingLimits, skipped: Counter[str]
+    file: Path, shard: Shard, limits: UnpackingLimits, skipped: Counter[str]
 ) -> Iterator[Document]:
-    """Yield the one document of a plain text file, which may be packed."""
+    """Yield the documents of a plain text file, which may be packed."""
     try:
-        with file.open("rb") as stream:
-            yield from from_file(unpacked(stream, packing_of(file.name), limits), limits, skipped)
+        with file.open("rb") as packed:
+            stream = unpacked(packed, packing_of(file.name), limits)
+            yield from from_text(stream, shard, limits, skipped)
     except (Damaged, OSError):  # a file on its own: the others in the folder are none the worse
         skipped["is damaged or cannot be read"] += 1
 
 
-def from_tar(
-    stream: BinaryIO, limits: UnpackingLimits, skipped: Counter[str]
+def from_text(
+    stream: BinaryIO, shard: Shard, limits: UnpackingLimits, skipped: Counter[str]
 ) -> Iterator[Document]:
-    """Yield the pages of a tar: its .txt members, and those of the tars inside it."""
+    """Yield the documents of a text of any length."""
+    paged = shard.paged or shard.kind == "range"
+    for piece, is_last in text_pieces(stream, limits.member_bytes, shard.mark):
+        paged = paged or not is_last  # too long for one document
+        if found := document(piece, skipped):
+            yield from _cut(found, shard.separator, paged, skipped)
+
+
+def text_pieces(stream: BinaryIO, longest: int, mark: str) -> Iterator[tuple[bytes, bool]]:
+    r"""Yield a text in pieces of at most so many bytes, and of each whether it is the last.
+
+    Example:
+        >>> list(text_pieces(io.BytesIO(b"one\ntwo\nthree"), 10, "***"))
+        [(b'one\ntwo\n', False), (b'three', True)]
+    """
+    window = min(WINDOW, longest // 2)
+    data = stream.read(longest + 1)
+    while len(data) > longest:
+        cut = longest - window + best_cut(data[longest - window : longest], mark)
+        yield data[:cut], False
+        data = data[cut:] + stream.read(cut)
+    yield data, True
+
+
+def _cut(whole: Document, separator: str, paged: bool, skipped: Counter[str]) -> Iterator[Document]:
+    """Yield the documents that a text holds, without Project Gutenberg's words around them."""
+    text = whole.text
+    parts: Iterable[str] = [text]
+    if has_gutenberg_markers(text) and (book := clean_gutenberg(text)) != text:
+        skipped["is the header and licence of a Project Gutenberg file"] += 1
+        text, parts = book, [book]
+    if separator:
+        parts = [part.strip("\n") for part in text.split(separator)]
+    elif len(found := END_OF_TEXT_LINE.split(text)) > 1:
+        skipped[f"is a line {END_OF_TEXT}, which ends a document"] += len(found) - 1
+        parts = found
+    elif paged:
+        parts = cut_pages(text)
+    for part in parts:
+        if part and not part.isspace():
+            yield whole if part == whole.text else Document(part, part.encode("utf-8"))
+
+
+def cut_pages(text: str, characters: int = PAGE_CHARACTERS) -> Iterator[str]:
+    r"""Yield a text in pages of about so many characters, cut between lines; endless ones at words.
+
+    Example:
+        >>> list(cut_pages("one\ntwo\nthree\n", characters=6))
+        ['one\ntwo\n', 'three\n']
+    """
+    page: list[str] = []
+    length = 0
+    for line in _lines(text, 10 * characters):
+        page.append(line)
+        length += len(line)
+        if length >= characters:
+            yield "".join(page)
+            page, length = [], 0
+    if "".join(page).strip():
+        yield "".join(page)
+
+
+def _lines(text: str, longest: int) -> Iterator[str]:
+    """Yield the lines of a text, an endless one in pieces."""
+    for line in text.splitlines(keepends=True):
+        start = 0
+        while len(line) - start > longest:
+            cut = line.rfind(" ", start, start + longest) + 1 or start + longest
+            yield line[start:cut]
+            start = cut
+        yield line[start:]
+
+
+# --- tar, lines of JSON, parquet
+
+
+def from_tar(
+    stream: BinaryIO,
+    limits: UnpackingLimits,
+    skipped: Counter[str],
+    repeated: frozenset[int] = frozenset(),
+) -> Iterator[Document]:
+    """Yield the pages of a tar: its .txt members, and those of the tars inside it.
+
+    Args:
+        stream: The archive.
+        limits: What it may bring.
+        skipped: Counts here what is left out, and why.
+        repeated: Starts of members whose name stands in an earlier part of the same archive.
+    """
     reader = TarReader(stream, limits)
     for entry in plain_files(reader, skipped):
         name = entry.name.lower()
-        if name.endswith(TAR_NAMES):
+        if entry.start in repeated:
+            skipped[REPEATED] += 1
+        elif name.endswith(TAR_NAMES):
             packing = packing_of(name)
             yield from from_tar(unpacked(reader.open(), packing, limits), limits, skipped)
         elif not name.endswith(".txt"):
@@ -311,50 +278,57 @@ def from_tar(
 
 
 def from_json_lines(
-    stream: BinaryIO, limits: UnpackingLimits, skipped: Counter[str]
+    stream: BinaryIO, limits: UnpackingLimits, skipped: Counter[str], field: str = "text"
 ) -> Iterator[Document]:
-    """Yield the field "text" of each line."""
+    """Yield a field of each line."""
     longest = LONGEST_LINE * limits.member_bytes
     while line := stream.readline(longest + 1):
         if len(line) > longest:
             skipped[too_long(limits)] += 1
             while line and not line.endswith(b"\n"):
                 line = stream.readline(longest)
-            continue
-        if line.strip():
-            yield from _from_line(line, limits, skipped)
+        elif line.strip():
+            yield from _from_line(line, field, limits, skipped)
     check_the_end(stream, skipped)
 
 
-def _from_line(line: bytes, limits: UnpackingLimits, skipped: Counter[str]) -> Iterator[Document]:
+def _from_line(
+    line: bytes, field: str, limits: UnpackingLimits, skipped: Counter[str]
+) -> Iterator[Document]:
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):
         skipped["is not a line of JSON"] += 1
         return
-    text = found.get("text") if isinstance(found, dict) else None
+    text = found.get(field) if isinstance(found, dict) else None
     if not isinstance(text, str):
-        skipped['has no field "text"'] += 1
+        skipped[_no_field(field)] += 1
         return
     yield from from_texts([text], limits, skipped)
 
 
 def from_parquet(
-    file: Path, row_group: int, limits: UnpackingLimits, skipped: Counter[str]
+    shard: Shard, limits: UnpackingLimits, skipped: Counter[str]
 ) -> Iterator[Document]:
-    """Yield the column "text" of one row group of a parquet file."""
+    """Yield a column of one row group of a parquet file."""
     import pyarrow as arrow
     from pyarrow import parquet
 
     try:
-        table = parquet.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20)
-        rows = table.iter_batches(64, row_groups=[row_group], columns=["text"], use_threads=False)
+        table = parquet.ParquetFile(shard.file, pre_buffer=False, buffer_size=1 << 20)
+        rows = table.iter_batches(
+            64, row_groups=[shard.start], columns=[shard.field], use_threads=False
+        )
         for batch in rows:
             texts = [text for text in batch.column(0).to_pylist() if text is not None]
-            skipped['has no field "text"'] += batch.num_rows - len(texts)
+            skipped[_no_field(shard.field)] += batch.num_rows - len(texts)
             yield from from_texts(texts, limits, skipped)
     except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise Damaged(f"its parquet data is damaged ({_first_line(error)})") from None
+        raise Damaged(f"its parquet data is damaged ({_said(error)})") from None
+
+
+def _no_field(field: str) -> str:
+    return f'has no field "{field}"'
 
 
 def check_the_end(stream: BinaryIO, skipped: Counter[str]) -> None:
@@ -365,8 +339,172 @@ def check_the_end(stream: BinaryIO, skipped: Counter[str]) -> None:
     while inner.read(1 << 16):  # what a tar may be filled up with
         pass
     if inner.junk:
-        skipped["is followed by bytes that belong to no archive"] += 1
+        skipped[JUNK] += 1
 
 
-def _first_line(error: Exception) -> str:
+JUNK = "is followed by bytes that belong to no archive"
+
+
+def _said(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+# --- 7z, through pylzma where it is installed: it has to be compiled
+
+
+BLOCK_BYTES = 64 * MIB  # what is unpacked at once where pieces cannot be had
+PIECE = 1 << 12  # packed bytes; small, because they may unpack to 7,000 times as much
+_LINK = 0o120000  # what Unix calls a link, in the upper half of the attributes
+
+
+def from_7z(file: Path, limits: UnpackingLimits, skipped: Counter[str]) -> Iterator[Document]:
+    """Yield the .txt members of a .7z archive.
+
+    7z packs many files into one block. Blocks of the usual methods are streamed; those that cannot
+    be are unpacked at once and must fit into 64 MiB.
+
+    Raises:
+        Damaged: If it is no .7z archive, is damaged, encrypted, or a block is too large.
+    """
+    needs_pylzma()
+    seen: set[str] = set()
+    with file.open("rb") as stream:
+        for content, members in _blocks(stream, limits, skipped):
+            for member in members:
+                wanted = _wanted(member, seen, limits, skipped)
+                seen.add(member.filename)
+                data = _take(content, member.size, keep=wanted)
+                if not wanted:
+                    continue
+                if member.digest is not None and zlib.crc32(data) != member.digest:
+                    raise Damaged("a member of it does not fit its check sum")
+                if page := document(data, skipped):
+                    yield page
+
+
+def _wanted(member: Any, seen: set[str], limits: UnpackingLimits, skipped: Counter[str]) -> bool:
+    name, attributes = member.filename, getattr(member, "attributes", None) or 0
+    reasons = {
+        "is a symbolic link, not a file": (attributes >> 16) & 0o170000 == _LINK,
+        "has a name that leads out of the archive": not is_safe_name(name),
+        REPEATED: name in seen,
+        "is of another kind than .txt": not name.lower().endswith(".txt"),
+        too_long(limits): member.size > limits.member_bytes,
+    }
+    for reason, holds in reasons.items():
+        if holds:
+            skipped[reason] += 1
+            return False
+    return True
+
+
+def _blocks(
+    stream: BinaryIO, limits: UnpackingLimits, skipped: Counter[str]
+) -> Iterator[tuple[BinaryIO, list[Any]]]:
+    """Yield what each packed block unpacks to, and the members in the order in which they lie."""
+    import py7zlib
+
+    size = os.fstat(stream.fileno()).st_size
+    try:
+        archive = py7zlib.Archive7z(stream)
+        members = archive.getmembers()
+        end = archive.afterheader + archive.nextheaderofs + archive.nextheadersize
+        streams = getattr(archive.header, "main_streams", None)
+    except Exception as error:  # py7zlib stumbles over damage with errors of every kind
+        why = f"{type(error).__name__}: {error}".rstrip(": ")
+        raise Damaged(f"it is not a .7z archive, or it is damaged ({why})") from None
+    if end < size:
+        skipped[JUNK] += 1
+    total = sum(member.size for member in members)
+    if total > limits.total_bytes or total > limits.free_bytes + limits.ratio * size:
+        raise Damaged(f"it is a bomb: {size:,} bytes would unpack to {total:,}")
+    if len(members) > limits.members:
+        raise Damaged(f"it has more than {limits.members:,} members")
+    yield io.BytesIO(), [member for member in members if member.emptystream]
+    if streams is None:
+        return
+    full = iter([member for member in members if not member.emptystream])
+    start, packs = archive.afterheader + streams.packinfo.packpos, iter(streams.packinfo.packsizes)
+    counts = streams.substreamsinfo.numunpackstreams
+    for folder, count in zip(streams.unpackinfo.folders, counts, strict=True):
+        packed = next(packs)  # of coders with several packed streams none is read here
+        block = list(itertools.islice(full, count))
+        content = _Pieces(_pieces(stream, folder.coders, start, packed, block))
+        yield io.BufferedReader(content), block  # type: ignore[type-var]
+        start += packed
+
+
+def _pieces(
+    stream: BinaryIO, coders: list[Any], start: int, packed: int, block: list[Any]
+) -> Iterator[bytes]:
+    """Yield what a block unpacks to."""
+    import pylzma
+
+    total = sum(member.size for member in block)
+    whole: dict[bytes, Callable[..., bytes]] = {
+        b"\x03\x03\x01\x03": lambda data, _: pylzma.bcj_x86_convert(data),
+        b"\x03\x04\x01": lambda data, form: pylzma.ppmd_decompress(data, form[:5], total),
+    }
+    try:
+        pieces = _read(stream, start, packed)
+        for coder in coders:
+            method, form = coder["method"], coder.get("properties")
+            if method in (b"\x03\x01\x01", b"\x21"):  # LZMA, LZMA2
+                lzma = pylzma.decompressobj(lzma2=method == b"\x21")
+                lzma.decompress(form)
+                pieces = map(lzma.decompress, pieces)
+            elif method == b"\x04\x02\x02":
+                pieces = map(bz2.BZ2Decompressor().decompress, pieces)
+            elif method == b"\x04\x01\x08":
+                pieces = map(zlib.decompressobj(-15).decompress, pieces)
+            elif method in whole and total <= BLOCK_BYTES:
+                pieces = iter([whole[method](b"".join(pieces), form)])
+            elif method != b"\x00":  # a copy
+                raise Damaged(
+                    f"a block of {total:,} bytes in it is packed in a way that is not read, or "
+                    "encrypted; pack it again with LZMA, the usual method"
+                )
+        yield from pieces
+    except Damaged:
+        raise
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}".rstrip(": ")
+        raise Damaged(f"a member of it is damaged ({why})") from None
+
+
+def _read(stream: BinaryIO, start: int, size: int) -> Iterator[bytes]:
+    stream.seek(start)
+    while data := stream.read(min(PIECE, size)):
+        size -= len(data)
+        yield data
+
+
+class _Pieces(io.RawIOBase):
+    """Pieces of any length as a stream."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces, self._ahead = pieces, memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._ahead:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return 0
+            self._ahead = memoryview(piece)
+        data, self._ahead = self._ahead[: len(buffer)], self._ahead[len(buffer) :]
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _take(content: BinaryIO, size: int, *, keep: bool) -> bytes:
+    """Return the next bytes; those not to be kept are passed over."""
+    kept = content.read(size) if keep else b""
+    left = size - len(kept)
+    while left and not keep and (passed := content.read(min(left, MIB))):
+        left -= len(passed)
+    if left:
+        raise Damaged("it ends in the middle of a member: the copy was cut off")
+    return kept

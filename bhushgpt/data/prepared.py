@@ -13,7 +13,9 @@ Lesson: notebook 14.
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypedDict
+
+import msgspec
 
 from bhushgpt.data.token_files import TokenFile
 from bhushgpt.errors import UserError
@@ -21,9 +23,38 @@ from bhushgpt.files import sha256, write_atomically
 from bhushgpt.tokenizers import Tokenizer, load_tokenizer
 
 FORMAT = 1
-PREPARED_MANIFEST = "manifest.json"
+KIND = "prepared tokens"
+MANIFEST_FILE = "manifest.json"
 TOKENIZER = "tokenizer.json"
 PARTS = ("train", "held_out")
+WORK = "parts"  # the folder of an unfinished preparation, in the folder of the tokens
+
+
+class _Label(TypedDict):
+    kind: str
+    format: int
+
+
+class TokensManifest(TypedDict):
+    """What `manifest.json` says; a count of documents, bytes or tokens is there for each part."""
+
+    format: int
+    kind: str
+    digest: str
+    """One fingerprint of all ids and of the tokenizer."""
+    title: str
+    tokenizer: dict[str, str | int]
+    files: dict[str, dict[str, str | int]]
+    documents: dict[str, int]
+    text_bytes: dict[str, int]
+    held_out: float
+    shards: int
+    skipped: dict[str, int]
+    """What was left out: reason to number."""
+    refused: dict[str, str]
+    """Files that could not be used: name to reason."""
+    plan: str
+    """The digest of the plan that made it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +73,8 @@ class PreparedTokens:
     """UTF-8 bytes of the held-out text: what bits per byte are divided by."""
     digest: str
     """One fingerprint of all ids and of the tokenizer."""
-    manifest: dict[str, Any]
-    """All that `manifest.json` says: documents, text bytes, what was skipped, what was refused."""
+    manifest: TokensManifest
+    """All that `manifest.json` says."""
 
     @classmethod
     def open(cls, folder: str | Path) -> Self:
@@ -54,7 +85,7 @@ class PreparedTokens:
                 its manifest says.
         """
         folder = Path(folder).expanduser()
-        manifest = read_prepared_manifest(folder)
+        manifest = read_tokens_manifest(folder)
         tokenizer = load_tokenizer(folder / TOKENIZER)
         if tokenizer.digest != manifest["tokenizer"]["digest"]:
             raise UserError(
@@ -93,54 +124,56 @@ class PreparedTokens:
                 )
 
 
-def write_prepared_manifest(folder: Path, facts: dict[str, Any]) -> None:
+def write_tokens_manifest(folder: Path, facts: dict[str, Any]) -> None:
     """Write the manifest; with it the folder is finished.
 
     Args:
         folder: Where the token files lie.
-        facts: title, tokenizer, files, documents, text_bytes and what else is to be told.
+        facts: What a `TokensManifest` has, without format, kind and digest.
     """
     prints = [facts["files"][f"{part}.tokens"]["sha256"] for part in PARTS]
     digest = sha256(" ".join([*prints, facts["tokenizer"]["digest"]]).encode())
-    text = json.dumps({"format": FORMAT, "kind": "prepared tokens", "digest": digest} | facts)
-    text = json.dumps(json.loads(text), indent=1, ensure_ascii=False) + "\n"
-    write_atomically(folder / PREPARED_MANIFEST, text.encode("utf-8"))
+    whole = {"format": FORMAT, "kind": KIND, "digest": digest} | facts
+    text = json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
+    write_atomically(folder / MANIFEST_FILE, text.encode("utf-8"))
 
 
-def is_prepared(folder: str | Path) -> bool:
-    """Return whether the folder holds finished prepared tokens."""
-    try:
-        read_prepared_manifest(Path(folder).expanduser())
-    except UserError:
-        return False
-    return True
-
-
-def read_prepared_manifest(folder: Path) -> dict[str, Any]:
+def read_tokens_manifest(folder: Path) -> TokensManifest:
     """Return what the manifest of a folder says.
 
     Raises:
         UserError: If there is none, or it cannot be used.
     """
-    file = folder / PREPARED_MANIFEST
+    file = folder / MANIFEST_FILE
     if not file.is_file():
-        work = folder / "parts"
         reason = (
             "its preparation is not finished: run the same `prepare` command again to go on"
-            if work.is_dir()
+            if is_tokens_folder(folder)
             else "make one with: python -m bhushgpt prepare NAME --tokenizer gpt2 --out DIR"
         )
         raise UserError(f"{folder} is not a folder of prepared tokens ({reason}).")
     try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
-        kind, version = manifest["kind"], manifest["format"]
-        needed = (manifest["files"], manifest["tokenizer"]["digest"], manifest["title"])
-        needed += (manifest["digest"], manifest["text_bytes"]["held_out"])
-    except (ValueError, KeyError, TypeError, RecursionError):
+        data = file.read_bytes()
+        label = msgspec.json.decode(data, type=_Label)
+        if (label["kind"], label["format"]) != (KIND, FORMAT):
+            raise UserError(
+                f"{file} is of kind {label['kind']!r}, format {label['format']}; this version of "
+                f"bhushgpt reads {KIND!r}, format {FORMAT}. Prepare the text again."
+            )
+        return msgspec.json.decode(data, type=TokensManifest)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise UserError(f"{file} is no manifest of prepared tokens, or it is damaged.") from None
-    if kind != "prepared tokens" or version != FORMAT:
-        raise UserError(
-            f"{file} is of kind {kind!r}, format {version}; this version of bhushgpt reads "
-            f"'prepared tokens', format {FORMAT}. Prepare the text again."
-        )
-    return manifest
+
+
+def is_prepared(folder: str | Path) -> bool:
+    """Return whether the folder holds finished prepared tokens."""
+    try:
+        read_tokens_manifest(Path(folder).expanduser())
+    except UserError:
+        return False
+    return True
+
+
+def is_tokens_folder(folder: Path) -> bool:
+    """Return whether a folder holds prepared tokens, finished or not."""
+    return (folder / MANIFEST_FILE).exists() or (folder / WORK).is_dir()

@@ -1,13 +1,11 @@
-"""A row of token ids in a file that says what it holds, read without being loaded.
+"""Token ids in a file that says what it holds, written whole, and read without being loaded.
 
 A token file is a header of 64 bytes and then the ids, 2 bytes each (uint16) where the vocabulary
 has at most 65,536 tokens, else 4 (uint32), the low byte first on every machine. The header names
 the tokenizer by its digest and counts the ids, so a file of another tokenizer, a truncated one and
-one that is no token file are told apart before a single id is used.
-
-Writing a token file: checked ids, and a file that is whole or not there.
-
-From a document to token ids: in bounded memory, on its side of the split, with its end marked.
+one that is no token file are told apart before a single id is used. A writer checks each id, and
+nobody ever sees a half of its file. A document becomes ids in bounded memory, on its side of the
+split, with its end marked.
 
 Lesson: notebook 14.
 """
@@ -322,14 +320,14 @@ class DocumentEncoder:
         """
         if len(text) <= LONGEST_PIECE:
             return np.asarray(self._encode(text))
-        return np.concatenate([np.asarray(self._encode(piece)) for piece in cut_long_text(text)])
+        return np.concatenate([np.asarray(self._encode(piece)) for piece in pieces_to_encode(text)])
 
 
-def cut_long_text(text: str, longest: int = LONGEST_PIECE) -> Iterator[str]:
+def pieces_to_encode(text: str, longest: int = LONGEST_PIECE) -> Iterator[str]:
     r"""Yield a text in pieces that can be encoded on their own.
 
     Example:
-        >>> list(cut_long_text("one\ntwo\n\nthree\nfour", longest=8))
+        >>> list(pieces_to_encode("one\ntwo\n\nthree\nfour", longest=8))
         ['one\n', 'two\n\nthree\n', 'four']
     """
     start, best = 0, 0

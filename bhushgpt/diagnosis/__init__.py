@@ -15,6 +15,7 @@ from bhushgpt.diagnosis.machine import (
     check_free_memory,
     check_kernel,
     check_libraries,
+    check_names,
     check_processor,
     check_python,
     check_results,

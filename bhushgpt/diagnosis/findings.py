@@ -3,13 +3,15 @@
 Lesson: notebook 12.
 """
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 Mark = Literal["OK", "look", "broken"]
-WIDTH = 92  # of a line of the report; a command is never broken
+WIDTH, INDENT = 92, 21  # of a line of the report; a command is never broken
+WORDS: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,10 @@ class Finding:
     def __str__(self) -> str:
         lines: list[str] = []
         for paragraph in self.text.splitlines() or [""]:
-            lines += _wrapped(paragraph)
+            lines += textwrap.wrap(paragraph, WIDTH - INDENT, **WORDS) or [""]
         lines += [f"type: {self.command}"] if self.command else []
         head = f"{self.mark:<8}{self.part:<13}"
-        return "\n".join(
-            (head if number == 0 else " " * len(head)) + line for number, line in enumerate(lines)
-        )
+        return head + f"\n{' ' * INDENT}".join(lines)
 
 
 def total(findings: Sequence[Finding]) -> str:
@@ -57,7 +57,10 @@ def without_names(text: str) -> str:
     >>> without_names(f"{Path.home() / 'runs' / 'mine'} is whole.")
     '~/runs/mine is whole.'
     """
-    home = str(Path.home())
+    try:
+        home = str(Path.home())
+    except RuntimeError:  # a user that the system does not know, as in many containers
+        return text
     # A home such as / names nobody, and would be found everywhere.
     return text.replace(home, "~") if len(home) > len("/root/") - 2 else text
 
@@ -69,14 +72,3 @@ def gigabytes(size: float) -> str:
     ('23.4 GB', '0.002 GB')
     """
     return f"{size / 1e9:,.1f} GB" if size >= 5e7 else f"{size / 1e9:,.3f} GB"
-
-
-def _wrapped(text: str) -> list[str]:
-    lines, line = [], ""
-    for word in text.split(" "):
-        if line and len(line) + 1 + len(word) > WIDTH - 21:
-            lines.append(line)
-            line = word
-        else:
-            line = f"{line} {word}" if line else word
-    return [*lines, line]

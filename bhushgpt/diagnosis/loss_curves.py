@@ -1,15 +1,15 @@
 """Is my loss normal? A run's curve judged against what counting reaches on the same text.
 
-A run's losses as they are judged: in order, smoothed, with what was logged beside them.
+`LossCurve` is a run's losses as they are judged: in order, smoothed, with what was logged beside
+them. `diagnose` looks for each way of being broken, one rule after the other; every rule compares
+with the run's own floors: ln V, the unigram, the bigram, the n-gram. The shares in the rules were
+set on small real runs, sound and broken ones; tests/test_loss_doctor.py repeats them. A run that
+is only short is not broken, so what it has learned is judged when it had the steps for it.
 
-What a broken loss curve looks like, a rule for each way of being broken.
+`SpikeDetector` finds steps whose loss jumps out of its neighbourhood, while training goes on or
+afterwards.
 
-Every rule compares with the run's own floors: ln V, the unigram, the bigram, the n-gram. The
-shares were set on small real runs, sound and broken ones; tests/test_loss_doctor.py repeats them.
-
-Steps whose loss jumps out of its neighbourhood, found while training goes on or afterwards.
-
-Letters: N steps logged, K points of the smoothed curve.
+Letters: N steps logged, K points of the smoothed curve, M glances at the held-out text.
 
 Lesson: notebook 12.
 """
@@ -45,8 +45,8 @@ class LossCurve:
     """(N,) training loss of each; may hold NaN."""
     tokens: np.ndarray
     """(N,) tokens seen up to and with each step; 0 where nothing was logged."""
-    rate: float
-    """The highest learning rate; NaN where none was logged."""
+    rates: np.ndarray
+    """(N,) learning rate of each; NaN where none was logged."""
     held_out: np.ndarray
     """(M, 2) step and held-out loss, where it was measured."""
 
@@ -55,7 +55,6 @@ class LossCurve:
         """Return the curve of a history's lines, as `RunFolder.history` gives them."""
         rows = [line for line in lines if isinstance(line.get("loss"), int | float)]
         rates = [number(line.get("learning_rate")) for line in rows]
-        known = [rate for rate in rates if math.isfinite(rate)]
         glances = [
             (line["step"], line["held_out"])
             for line in rows
@@ -66,7 +65,7 @@ class LossCurve:
             steps=np.array([line["step"] for line in rows], dtype=np.float64),
             losses=np.array([line["loss"] for line in rows], dtype=np.float64),
             tokens=np.cumsum(np.nan_to_num(np.array(tokens, dtype=np.float64))),
-            rate=max(known, default=math.nan),
+            rates=np.array(rates, dtype=np.float64),
             held_out=np.array(glances, dtype=np.float64).reshape(-1, 2),
         )
 
@@ -82,6 +81,29 @@ class LossCurve:
                 if len(block)
             ]
         ).reshape(-1, 3)
+
+    @property
+    def rate(self) -> float:
+        """The highest learning rate; NaN where none was logged."""
+        known = self.rates[np.isfinite(self.rates)]
+        return float(known.max()) if len(known) else math.nan
+
+    @property
+    def settled(self) -> int:
+        """How many steps came after the warm-up, which ends where the rate is highest."""
+        top = np.flatnonzero(self.rates == self.rate)
+        return len(self.steps) - (int(top[0]) + 1 if len(top) else 0)
+
+    @property
+    def rate_ran_out(self) -> bool:
+        """Whether a schedule had brought the rate down at the end, and with it the loss to rest."""
+        return bool(len(self.rates) and self.rates[-1] < self.rate / 2)
+
+    @property
+    def falling(self) -> bool:
+        """Whether the last third brought the loss down by more than a fiftieth."""
+        points = self.points
+        return bool(points[2 * len(points) // 3, 1] - self.last > 0.02 * self.last)
 
     @property
     def last(self) -> float:
@@ -107,16 +129,107 @@ def number(value: Any) -> float:
         return math.nan
 
 
+ENOUGH = 20  # steps, before which nothing can be said
 EARLY_TOKENS = 2_000_000  # up to here a counter learns faster than any network
 # A loss this far below a counter that saw the same tokens cannot have been learned from them.
 LEAK = 0.8
 IMPOSSIBLE = 0.4  # the same for the whole text's n-gram, at any time
 STANDS = 0.2  # within this share of the step from unigram to bigram, a curve stands at the unigram
 STOOD = 0.4  # of all points there: it was stuck
+# Steps after the warm-up before which a small rate and a slow start look the same as being stuck.
+SETTLED = 100
 RISE = 0.05  # nats, and a fiftieth of the loss: less is noise of the held-out text
 
 Floors = Mapping[str, float]
 Counted = Callable[[int], float]
+
+
+def diagnose(curve: LossCurve, floors: Floors, counted: Counted | None = None) -> list[Finding]:
+    """Return what a curve shows: one verdict, and what else is worth a look.
+
+    Args:
+        curve: Of the run.
+        floors: Its ladder: uniform, unigram, bigram and, where counted, n-gram, in nats.
+        counted: Held-out loss of the best counter that has read the first so many tokens of the
+            training text. With it, a model that sees the answers is told from one that learns.
+
+    >>> floors = {"uniform": 4.37, "unigram": 3.06, "bigram": 2.37, "n-gram": 1.39}
+    >>> falling = [{"step": n, "loss": 1.9 + 2.4 * 0.98**n} for n in range(1, 301)]
+    >>> print(diagnose(LossCurve.from_history(falling), floors)[0].text)
+    fine: 1.906 after step 300, between bigram (2.370) and n-gram (1.390).
+    """
+    if len(curve.steps) < ENOUGH:
+        few = f"{len(curve.steps)} steps are too few to judge; {ENOUGH} are enough."
+        return [verdict("look", few)]
+    first = (
+        not_finite(curve)
+        or leak(curve, floors, counted)
+        or diverged(curve, floors)
+        or _too_short(curve, floors)
+        or nothing_learned(curve, floors)
+        or stuck_at_unigram(curve, floors)
+        or memorising(curve)
+        or _sound(curve, floors)
+    )
+    return [first, *_spikes(curve)]
+
+
+def _too_short(curve: LossCurve, floors: Floors) -> Finding | None:
+    if curve.settled >= SETTLED:
+        return None
+    more = " It still falls: go on." if curve.falling else ""
+    return verdict(
+        "look",
+        f"too few steps to judge: {curve.judged:.3f} after step {curve.steps[-1]:.0f}, "
+        f"{_place(curve, floors)}.{more} What a run has learned can be told {SETTLED} steps after "
+        "its warm-up.",
+    )
+
+
+def _sound(curve: LossCurve, floors: Floors) -> Finding:
+    points, step, place = curve.points, curve.steps[-1], _place(curve, floors)
+    highest = points[int(np.argmax(points[:, 1]))]
+    above = curve.judged > floors["bigram"]
+    if highest[1] > floors["uniform"] + 0.3 and above:
+        return verdict(
+            "look",
+            f"{curve.judged:.3f} after step {step:.0f}, {place}, but it went up to "
+            f"{highest[1]:.3f} at step {highest[0]:.0f}, above guessing: the learning rate is too "
+            f"high{with_rate(curve)}. Take a third of it, or a longer warm-up.",
+        )
+    more = ""
+    if curve.falling:
+        more = " It still falls: more steps would help."
+    elif above and curve.rate_ran_out:
+        more = " It came to rest with its learning rate: more steps would help."
+    elif above:
+        more = " It no longer falls: only a bigram table may end here, a GPT does not use its past."
+        return verdict("look", f"{curve.judged:.3f} after step {step:.0f}, {place}.{more}")
+    return verdict("OK", f"fine: {curve.judged:.3f} after step {step:.0f}, {place}.{more}")
+
+
+def _place(curve: LossCurve, floors: Floors) -> str:
+    """Say between which rungs of the ladder a run stands."""
+    rungs = sorted(floors.items(), key=lambda rung: -rung[1])
+    above = [f"{name} ({nats:.3f})" for name, nats in rungs if nats >= curve.judged]
+    below = [f"{name} ({nats:.3f})" for name, nats in rungs if nats < curve.judged]
+    if above and below:
+        return f"between {above[-1]} and {below[0]}"
+    return f"below {above[-1]}" if above else f"above {below[0]}"
+
+
+def _spikes(curve: LossCurve) -> list[Finding]:
+    found = list(find_spikes(zip(curve.steps.astype(int), curve.losses, strict=True)))
+    if not found:
+        return []
+    worst = max(found, key=lambda spike: spike.deviations)
+    return [
+        Finding(
+            "look",
+            "spikes",
+            f"Steps that jump out of the curve: {len(found)}; the highest is {worst}.",
+        )
+    ]
 
 
 def not_finite(curve: LossCurve) -> Finding | None:
@@ -168,7 +281,8 @@ def diverged(curve: LossCurve, floors: Floors) -> Finding | None:
     best = int(np.argmin(points[:, 1]))
     low, end = points[best, 1], curve.last
     rise = end - low
-    if not (end > floors["uniform"] + 0.2 or rise > max(0.3, 0.5 * (floors["uniform"] - low))):
+    above = end > floors["uniform"] + 0.2 and (curve.settled >= SETTLED or rise > 0.2)
+    if not (above or rise > max(0.3, 0.5 * (floors["uniform"] - low))):
         return None
     highest = points[int(np.argmax(points[:, 1]))]
     history = f"was {low:.3f} at step {points[best, 0]:.0f} and is {end:.3f} at the end"
@@ -202,14 +316,14 @@ def stuck_at_unigram(curve: LossCurve, floors: Floors) -> Finding | None:
     unigram = floors["unigram"]
     points, near = curve.points, STANDS * (unigram - floors["bigram"])
     there = np.abs(points[:, 1] - unigram) < near
-    third = points[2 * len(points) // 3 :, 1]
-    stands = bool(there[-len(third) :].all()) and abs(third[0] - third[-1]) < near
+    stands = bool(there[2 * len(points) // 3 :].all()) and not curve.falling
     if not (stands or there.mean() > STOOD):
         return None
-    left = curve.last < unigram - near
     first, last = points[there][0, 0], points[there][-1, 0]
+    if last - first < SETTLED:
+        return None
     return verdict(
-        "look" if left else "broken",
+        "broken" if stands else "look",
         f"plateau at the unigram ({unigram:.3f}) from step {first:.0f} to {last:.0f}: the model "
         "knew how frequent each token is and nothing of their order. Usual causes: a learning rate "
         f"that is too high{with_rate(curve)}, tokens too few in a step, targets that do not "
@@ -324,73 +438,3 @@ def find_spikes(
     for step, loss in losses:
         if spike := detector.look(step, loss):
             yield spike
-
-
-ENOUGH = 20  # steps, before which nothing can be said
-
-
-def diagnose(curve: LossCurve, floors: Floors, counted: Counted | None = None) -> list[Finding]:
-    """Return what a curve shows: one verdict, and what else is worth a look.
-
-    Args:
-        curve: Of the run.
-        floors: Its ladder: uniform, unigram, bigram and, where counted, n-gram, in nats.
-        counted: Held-out loss of the best counter that has read the first so many tokens of the
-            training text. With it, a model that sees the answers is told from one that learns.
-
-    >>> floors = {"uniform": 4.37, "unigram": 3.06, "bigram": 2.37, "n-gram": 1.39}
-    >>> falling = [{"step": n, "loss": 1.9 + 2.4 * 0.98**n} for n in range(1, 301)]
-    >>> print(diagnose(LossCurve.from_history(falling), floors)[0].text)
-    fine: 1.906 after step 300, between bigram (2.370) and n-gram (1.390).
-    """
-    if len(curve.steps) < ENOUGH:
-        few = f"{len(curve.steps)} steps are too few to judge; {ENOUGH} are enough."
-        return [verdict("look", few)]
-    verdicts = (
-        not_finite(curve),
-        leak(curve, floors, counted),
-        diverged(curve, floors),
-        nothing_learned(curve, floors),
-        stuck_at_unigram(curve, floors),
-        memorising(curve),
-    )
-    first = next((found for found in verdicts if found), None) or _sound(curve, floors)
-    return [first, *_spikes(curve)]
-
-
-def _sound(curve: LossCurve, floors: Floors) -> Finding:
-    points, step = curve.points, curve.steps[-1]
-    highest = points[int(np.argmax(points[:, 1]))]
-    third = points[2 * len(points) // 3, 1] - curve.last
-    falling = third > 0.02 * curve.last
-    rungs = sorted(floors.items(), key=lambda rung: -rung[1])
-    above = [f"{name} ({nats:.3f})" for name, nats in rungs if nats >= curve.judged]
-    below = [f"{name} ({nats:.3f})" for name, nats in rungs if nats < curve.judged]
-    places = [above[-1] if above else "", below[0] if below else ""]
-    place = f"between {places[0]} and {places[1]}" if all(places) else f"below {places[0]}"
-    if highest[1] > floors["uniform"] + 0.3 and curve.judged > floors["bigram"]:
-        return verdict(
-            "look",
-            f"{curve.judged:.3f} after step {step:.0f}, {place}, but it went up to "
-            f"{highest[1]:.3f} at step {highest[0]:.0f}, above guessing: the learning rate is too "
-            f"high{with_rate(curve)}. Take a third of it, or a longer warm-up.",
-        )
-    more = " It still falls: more steps would help." if falling else ""
-    if curve.judged > floors["bigram"] and not falling and step > 2 * ENOUGH:
-        more = " It no longer falls: only a bigram table may end here, a GPT does not use its past."
-        return verdict("look", f"{curve.judged:.3f} after step {step:.0f}, {place}.{more}")
-    return verdict("OK", f"fine: {curve.judged:.3f} after step {step:.0f}, {place}.{more}")
-
-
-def _spikes(curve: LossCurve) -> list[Finding]:
-    found = list(find_spikes(zip(curve.steps.astype(int), curve.losses, strict=True)))
-    if not found:
-        return []
-    worst = max(found, key=lambda spike: spike.deviations)
-    return [
-        Finding(
-            "look",
-            "spikes",
-            f"Steps that jump out of the curve: {len(found)}; the highest is {worst}.",
-        )
-    ]

@@ -1,43 +1,188 @@
-"""What a doctor looks at first: Python, its libraries, the processor and the graphics card.
+"""What a doctor looks at, apart from runs: Python, libraries, devices, and the place around them.
 
-Whether a device computes what the CPU computes: Apple's GPUs, above all, did not always.
-
-What a doctor looks at around the program: Jupyter, the disk, the cache, the book, settings.
+Each check returns one `Finding`. They look without changing anything and without a network, so a
+doctor can print them one by one. `self_check` compares a device with the CPU: Apple's GPUs, above
+all, did not always compute what the CPU computes.
 
 Lesson: notebook 17.
 """
+
+from __future__ import annotations
 
 import importlib
 import importlib.util
 import json
 import os
 import platform
-import re
 import shutil
 import sys
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
-import torch
-from torch import Tensor
+from packaging.requirements import Requirement
 
-from bhushgpt.devices import describe_device
 from bhushgpt.diagnosis.findings import Finding, gigabytes, without_names
-from bhushgpt.diagnosis.memory import free_memory
-from bhushgpt.environment import cache_folder, runs_folder
+from bhushgpt.environment import SCALES, cache_folder, named_folder, runs_folder
 from bhushgpt.errors import UserError
 from bhushgpt.files import free_bytes, sha256
-from bhushgpt.gpt import GPT, GPTConfig
 from bhushgpt.sources import corpora
-from bhushgpt.speed import compile_trouble
-from bhushgpt.training import batch_loss
-from bhushgpt.versions import python_trouble, torch_trouble
+from bhushgpt.versions import missing_torch, python_trouble
 
+if TYPE_CHECKING:  # here and below: where torch does not load, the doctor has to say so
+    import torch
+    from torch import Tensor
+
+    from bhushgpt.gpt import GPT
+
+    Computation = Callable[[GPT, Tensor, torch.device], dict[str, Tensor]]
+
+SETUP = "python tools/install.py"
+BUSY = 1.5  # running programs for each core
+LEAST_MEMORY = 2 * 10**9  # a notebook, torch and a small model
+LITTLE_ROOM, NO_ROOM = 2 * 10**9, 10**8
+BOOK = "sherlock"
 # In float32 the order of additions moves the seventh digit; this is a thousand times more.
 TOLERANCE = 1e-3
-Computation = Callable[[GPT, Tensor, torch.device], dict[str, Tensor]]
+
+
+def check_python() -> Finding:
+    """Return whether this Python is new enough, can open https, and is the course's own."""
+    if trouble := python_trouble():
+        return Finding("broken", "python", trouble)
+    about = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    if not _there("_ssl"):
+        text = (
+            f"{about}; built without SSL, so nothing can be fetched from the network. Install one "
+            "with it, from https://www.python.org/downloads/, or copy the texts by hand."
+        )
+        return Finding("look", "python", text)
+    if sys.prefix == sys.base_prefix:
+        return Finding(
+            "look",
+            "python",
+            f"{about}; not in an environment of its own, so other programs may change its "
+            "libraries. In the course's folder there is one, .venv.",
+            SETUP,
+        )
+    return Finding("OK", "python", about)
+
+
+def check_torch() -> Finding:
+    """Return whether this PyTorch loads and is new enough, and what it was built for."""
+    if trouble := missing_torch():
+        return Finding("broken", "torch", trouble)
+    import torch
+
+    built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
+    built = f"built for ROCm {torch.version.hip}" if torch.version.hip else built
+    return Finding("OK", "torch", f"{torch.__version__}, {built}")
+
+
+def check_libraries() -> Finding:
+    """Return whether every library that the package asks for is there and new enough."""
+    try:
+        wanted = metadata.requires("bhushgpt") or []
+    except metadata.PackageNotFoundError:
+        return Finding("look", "libraries", "bhushgpt is used without being installed.", SETUP)
+    wrong = []
+    for asked in map(Requirement, wanted):
+        if asked.marker and not asked.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            there = metadata.version(asked.name)
+        except metadata.PackageNotFoundError:
+            wrong.append(f"{asked.name} is not installed")
+            continue
+        # A newer one than was tried may well do.
+        least = [one for one in asked.specifier if one.operator == ">="]
+        wrong += [
+            f"{asked.name} is {there}, {one.version} or newer is needed"
+            for one in least
+            if not one.contains(there, prereleases=True)
+        ]
+    if wrong:
+        return Finding("broken", "libraries", "; ".join(wrong) + ".", SETUP)
+    packages = ("bhushgpt", "numpy", "safetensors")
+    return Finding("OK", "libraries", ", ".join(f"{n} {metadata.version(n)}" for n in packages))
+
+
+def check_processor() -> Finding:
+    """Return the processor, its threads, and whether something else keeps it busy."""
+    from bhushgpt.devices import describe_device
+
+    card = describe_device("cpu")
+    about = f"{card.name}, {card.cores} cores, {card.threads} threads; {', '.join(card.dtypes)}"
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if load > BUSY * card.cores:
+        text = f"{about}. It is busy: {load:.0f} programs want to run. Times will be too long."
+        return Finding("look", "processor", text)
+    return Finding("OK", "processor", about)
+
+
+def check_free_memory() -> Finding:
+    """Return the main memory and what of it is free."""
+    from bhushgpt.devices import free_memory, usable_memory
+
+    there, free = usable_memory(), free_memory("cpu")
+    about = f"{gigabytes(there)}, free {gigabytes(free)}, swap {_swap()}"
+    if free < LEAST_MEMORY:
+        more = f"{about}. Close other programs: torch and a small model take about 1 GB."
+        return Finding("look", "memory", more)
+    return Finding("OK", "memory", about)
+
+
+def _swap() -> str:
+    try:
+        return gigabytes(psutil.swap_memory().total)
+    except (OSError, RuntimeError):  # some containers hide it
+        return "unknown"
+
+
+def check_card() -> Finding:
+    """Return whether there is a graphics card that torch can use, and what keeps it from that."""
+    import torch
+
+    from bhushgpt.devices import NOT_SEEN, best_kind, describe_device, device_trouble
+
+    if (kind := best_kind()) != "cpu":
+        card = describe_device(kind)
+        about = f"{card.name}, {gigabytes(card.memory_bytes)}, {', '.join(card.dtypes)}"
+        return Finding("OK", "card", about)
+    for kind, nowhere in NOT_SEEN.items():
+        if (trouble := device_trouble(kind)) != nowhere:
+            text = f"{kind}: {trouble}"
+            return Finding("broken", "card", text, "python -m bhushgpt info")
+    if shutil.which("nvidia-smi") is None:
+        return Finding("OK", "card", "none that torch can use; the course runs on the processor")
+    if torch.version.cuda is None:
+        why = "this PyTorch was built without CUDA. Notebook 00 shows how to install the other one."
+    else:
+        why = f"its driver is too old for CUDA {torch.version.cuda}, or does not run. Update it."
+    return Finding("look", "card", f"there is an NVIDIA card, but {why}", "nvidia-smi")
+
+
+def check_results(check: Callable[[str], str | None] | None = None) -> Finding:
+    """Return whether the graphics card computes what the processor computes."""
+    from bhushgpt.devices import best_kind
+
+    if (kind := best_kind()) == "cpu":
+        return Finding("OK", "results", "nothing to compare: the processor is the only device")
+    if trouble := (check or self_check)(kind):
+        return Finding("broken", "results", trouble)
+    return Finding("OK", "results", f"a small model on {kind} gives what the CPU gives")
+
+
+def check_compiler(trouble: Callable[[str], str | None] | None = None) -> Finding:
+    """Return whether torch.compile works, by compiling one line."""
+    from bhushgpt.devices import best_kind
+    from bhushgpt.speed import compile_trouble
+
+    if sentence := (trouble or compile_trouble)(best_kind()):
+        return Finding("look", "compiler", sentence)
+    return Finding("OK", "compiler", "torch.compile works")
 
 
 def self_check(device: torch.device | str, compute: Computation | None = None) -> str | None:
@@ -53,6 +198,10 @@ def self_check(device: torch.device | str, compute: Computation | None = None) -
     >>> self_check("cpu") is None
     True
     """
+    import torch
+
+    from bhushgpt.gpt import GPT, GPTConfig
+
     device = torch.device(device)
     compute = compute or _computed
     with torch.random.fork_rng(devices=[]):
@@ -82,6 +231,8 @@ def self_check(device: torch.device | str, compute: Computation | None = None) -
 
 def _computed(model: GPT, ids: Tensor, device: torch.device) -> dict[str, Tensor]:
     """Return what a training step computes, all of it back on the CPU."""
+    from bhushgpt.training import batch_loss
+
     model, ids = model.to(device), ids.to(device)
     model.zero_grad(set_to_none=True)
     loss = batch_loss(model, ids, ids.roll(-1, dims=1))
@@ -99,140 +250,12 @@ def device_notices(device: torch.device | str) -> list[str]:
     >>> device_notices("cpu")
     []
     """
-    if torch.device(device).type != "mps":
+    from bhushgpt.devices import abilities
+
+    if abilities(device).trusted:
         return []
     trouble = self_check(device)
     return [trouble] if trouble else []
-
-
-SETUP = "python tools/install.py"
-BUSY = 1.5  # running programs for each core
-LEAST_MEMORY = 2 * 10**9  # a notebook, torch and a small model
-
-
-def check_python() -> Finding:
-    """Return whether this Python is new enough, and runs in an environment of its own."""
-    if trouble := python_trouble():
-        return Finding("broken", "python", trouble)
-    about = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
-    if sys.prefix == sys.base_prefix:
-        return Finding(
-            "look",
-            "python",
-            f"{about}; not in an environment of its own, so other programs may change its "
-            "libraries. In the course's folder there is one, .venv.",
-            SETUP,
-        )
-    return Finding("OK", "python", about)
-
-
-def check_torch() -> Finding:
-    """Return whether this PyTorch is new enough, and what it was built for."""
-    if trouble := torch_trouble(torch.__version__):
-        return Finding("broken", "torch", trouble, 'pip install "torch>=2.10"')
-    built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
-    built = f"built for ROCm {torch.version.hip}" if torch.version.hip else built
-    return Finding("OK", "torch", f"{torch.__version__}, {built}")
-
-
-def check_libraries() -> Finding:
-    """Return whether every library that the package asks for is there and new enough."""
-    try:
-        wanted = metadata.requires("bhushgpt") or []
-    except metadata.PackageNotFoundError:
-        return Finding("look", "libraries", "bhushgpt is used without being installed.", SETUP)
-    wrong = []
-    for line in (line for line in wanted if "extra ==" not in line):
-        name, least = re.match(r"([\w.-]+)[^;]*?(?:>=([\d.]+))?(?:[,;]|$)", line).groups()  # type: ignore[union-attr]
-        try:
-            there = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            wrong.append(f"{name} is not installed")
-            continue
-        if least and _numbers(there) < _numbers(least):
-            wrong.append(f"{name} is {there}, {least} or newer is needed")
-    if wrong:
-        return Finding("broken", "libraries", "; ".join(wrong) + ".", SETUP)
-    packages = ("bhushgpt", "numpy", "safetensors")
-    return Finding("OK", "libraries", ", ".join(f"{n} {metadata.version(n)}" for n in packages))
-
-
-def check_processor() -> Finding:
-    """Return the processor, its threads, and whether something else keeps it busy."""
-    card = describe_device("cpu")
-    about = f"{card.name}, {card.cores} cores, {card.threads} threads; {', '.join(card.dtypes)}"
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    if load > BUSY * card.cores:
-        text = f"{about}. It is busy: {load:.0f} programs want to run. Times will be too long."
-        return Finding("look", "processor", text)
-    return Finding("OK", "processor", about)
-
-
-def check_free_memory() -> Finding:
-    """Return the main memory and what of it is free."""
-    there, free = describe_device("cpu").memory_bytes, free_memory("cpu")
-    about = f"{gigabytes(there)}, free {gigabytes(free)}, swap {_swap()}"
-    if free < LEAST_MEMORY:
-        more = f"{about}. Close other programs: torch and a small model take about 1 GB."
-        return Finding("look", "memory", more)
-    return Finding("OK", "memory", about)
-
-
-def check_card() -> Finding:
-    """Return whether there is a graphics card that torch can use, and what keeps it from that."""
-    if torch.cuda.is_available():
-        card = describe_device("cuda")
-        try:
-            torch.ones(1, device="cuda").add(1)
-        except RuntimeError as error:
-            reason = str(error).partition("\n")[0]
-            text = f"{card.name} cannot compute with this PyTorch ({reason}). Until then: cpu."
-            return Finding("broken", "card", text, "python -m bhushgpt info")
-        return Finding(
-            "OK", "card", f"{card.name}, {gigabytes(card.memory_bytes)}, {', '.join(card.dtypes)}"
-        )
-    if torch.backends.mps.is_available():
-        return Finding("OK", "card", f"{describe_device('mps').name}")
-    if shutil.which("nvidia-smi") is None:
-        return Finding("OK", "card", "none that torch can use; the course runs on the processor")
-    if torch.version.cuda is None:
-        why = "this PyTorch was built without CUDA. Notebook 00 shows how to install the other one."
-    else:
-        why = f"its driver is too old for CUDA {torch.version.cuda}, or does not run. Update it."
-    return Finding("look", "card", f"there is an NVIDIA card, but {why}", "nvidia-smi")
-
-
-def check_results(check: Callable[[str], str | None] = self_check) -> Finding:
-    """Return whether the graphics card computes what the processor computes."""
-    kinds = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
-    for kind, there in kinds.items():
-        if there():
-            if trouble := check(kind):
-                return Finding("broken", "results", trouble)
-            return Finding("OK", "results", f"a small model on {kind} gives what the CPU gives")
-    return Finding("OK", "results", "nothing to compare: the processor is the only device")
-
-
-def check_compiler(trouble: Callable[[str], str | None] = compile_trouble) -> Finding:
-    """Return whether torch.compile works, by compiling one line."""
-    if sentence := trouble("cuda" if torch.cuda.is_available() else "cpu"):
-        return Finding("look", "compiler", sentence)
-    return Finding("OK", "compiler", "torch.compile works")
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", version.partition("+")[0])[:3])
-
-
-def _swap() -> str:
-    try:
-        return gigabytes(psutil.swap_memory().total)
-    except (OSError, RuntimeError):  # some containers hide it
-        return "unknown"
-
-
-BOOK = "sherlock"
-LITTLE_ROOM, NO_ROOM = 2 * 10**9, 10**8
 
 
 def check_kernel() -> Finding:
@@ -250,6 +273,9 @@ def check_kernel() -> Finding:
     except (kernels.NoSuchKernel, OSError, ValueError, IndexError):
         text = "there is no kernel named python3, which the notebooks ask for."
         return Finding("broken", "jupyter", text, "python -m ipykernel install --sys-prefix")
+    except RuntimeError:  # Jupyter asks for a home, where a container's user may have none
+        text = "no home folder is known, and Jupyter needs one: set the variable HOME to a folder."
+        return Finding("look", "jupyter", text)
     if Path(starts).name != starts and not _same_python(starts):
         text = "its kernel python3 starts another Python, which may lack the course's libraries."
         return Finding("look", "jupyter", text, "python -m ipykernel install --sys-prefix")
@@ -300,10 +326,8 @@ def check_cache() -> Finding:
 def check_book(name: str = BOOK) -> Finding:
     """Return whether the course's book is here, to the letter, without asking the network."""
     entry = corpora()[name]
-    own = os.environ.get("BHUSHGPT_DATA")
-    folders = [Path(own).expanduser()] if own else []
-    damaged = False
-    for folder in [*folders, cache_folder()]:
+    damaged, own = False, named_folder("BHUSHGPT_DATA")
+    for folder in filter(None, (own, cache_folder())):
         file = folder / f"{name}.txt"
         if not file.is_file():
             continue
@@ -332,10 +356,30 @@ def check_settings() -> Finding:
     """Return which settings of the environment are in force, by name: a value may hold a name."""
     names = sorted(name for name in os.environ if name.startswith(("BHUSHGPT_", "OMP_NUM_THREADS")))
     scale = os.environ.get("BHUSHGPT_SCALE", "")
-    if scale not in ("", "smoke", "laptop", "gpu"):
+    if scale not in ("", *SCALES):
         text = f"BHUSHGPT_SCALE is {json.dumps(scale)}; there are smoke, laptop and gpu."
         return Finding("broken", "settings", text)
+    if (own := named_folder("BHUSHGPT_DATA")) is not None and not own.is_dir():
+        text = "BHUSHGPT_DATA names a folder that is not there, so no text is taken from it."
+        return Finding("look", "settings", text)
     return Finding("OK", "settings", f"set: {', '.join(names)}" if names else "none set")
+
+
+def check_names() -> Finding:
+    """Return whether a file in the current folder hides one of Python's or the libraries' own."""
+    try:
+        wanted = metadata.requires("bhushgpt") or []
+    except metadata.PackageNotFoundError:
+        wanted = []
+    taken = {*sys.stdlib_module_names, *(Requirement(line).name for line in wanted)}
+    hiding = sorted(file.name for file in Path.cwd().glob("*.py") if file.stem in taken)
+    if hiding:
+        text = (
+            f"{', '.join(hiding)} in this folder has the name of a module of Python or of a "
+            "library; notebooks and scripts here load it instead. Rename it."
+        )
+        return Finding("look", "names", text)
+    return Finding("OK", "names", "no file here hides a library")
 
 
 def _there(name: str) -> bool:

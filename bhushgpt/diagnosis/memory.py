@@ -1,27 +1,65 @@
-"""How much memory is free, and full memory put into words.
+"""Full memory, put into words: what to change, and what each setting would need.
 
-What to change when the memory is too small: the knobs, and what each setting would need.
+`memory_explained` turns the error of a full device into a table of knobs, each turned just far
+enough by the formula of `forecast`.
 
 Lesson: notebook 12.
 """
+
+from __future__ import annotations
 
 import dataclasses
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import psutil
-import torch
-
-from bhushgpt.devices import describe_device
 from bhushgpt.errors import UserError
-from bhushgpt.forecast import parameter_count, training_memory
-from bhushgpt.gpt import GPTConfig
-from bhushgpt.presets import RunConfig
+
+if TYPE_CHECKING:  # here and below: the doctor, in this room too, must start where torch does not
+    import torch
+
+    from bhushgpt.presets import RunConfig
 
 # A formula is no measurement: what is advised keeps this share of the memory free.
 SPARE = 0.1
+
+
+def is_memory_error(error: BaseException) -> bool:
+    """Return whether an error says that the memory is full, on whatever device.
+
+    >>> is_memory_error(MemoryError()), is_memory_error(ValueError("no"))
+    (True, False)
+    """
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's
+        return True
+    # On the CPU it is a plain RuntimeError with the allocator's name in it.
+    words = ("DefaultCPUAllocator", "MPS backend out of memory", "CUDA out of memory")
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+
+
+@contextmanager
+def memory_explained(config: RunConfig, device: torch.device | str) -> Iterator[None]:
+    """Turn full memory inside the `with` into the table of knobs.
+
+    What is free is measured on entering: when the memory is full, the failed step still holds it.
+
+    Raises:
+        UserError: With `memory_advice`, if the memory is full.
+    """
+    from bhushgpt.devices import free_memory
+
+    there = free_memory(device)
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_memory_error(error):
+            raise
+        # The formula may say that it fits; it did not, so the advice starts below what failed.
+        room = min(there, round(_needed(config) / (1 + SPARE)))
+        where = str(device).partition(":")[0]
+        raise UserError(f"The memory is full. {memory_advice(config, room, where)}") from error
 
 
 @dataclass(frozen=True)
@@ -53,6 +91,9 @@ def knobs(config: RunConfig, room: int) -> list[Knob]:
     width n_embd
     precision bfloat16
     """
+    from bhushgpt.forecast import parameter_count
+    from bhushgpt.gpt import GPTConfig
+
     enough = room * (1 - SPARE)
     training, model = config.training, config.model
     parts = [n for n in _divisors(training.batch_size) if n >= training.accumulation_steps]
@@ -67,7 +108,7 @@ def knobs(config: RunConfig, room: int) -> list[Knob]:
     found = [_turned(name, words, ways, enough) for name, words, ways in tried if ways]
     # Weights and AdamW's means stay in float32; what is computed from them halves.
     fixed = 16 * parameter_count(config)
-    half = fixed + (training_memory(config) - fixed) // 2
+    half = fixed + (_needed(config) - fixed) // 2
     return [*found, Knob("precision", "bfloat16", half, half <= enough)]
 
 
@@ -83,9 +124,9 @@ def largest_batch(config: RunConfig, room: int) -> int:
     """
 
     def fits(rows: int) -> bool:
-        return training_memory(_of_batch(config, rows)) <= room * (1 - SPARE)
+        return _needed(_of_batch(config, rows)) <= room * (1 - SPARE)
 
-    few, many = (training_memory(_of_batch(config, rows)) for rows in (16, 32))
+    few, many = (_needed(_of_batch(config, rows)) for rows in (16, 32))
     guess = 16 + math.floor((room * (1 - SPARE) - few) / ((many - few) / 16))
     rows = max(0, guess)  # a straight line, but for what does not grow with the batch
     while rows and not fits(rows):
@@ -117,7 +158,7 @@ def memory_advice(config: RunConfig, room: int, where: str = "the device") -> st
         )
     )
     return (
-        f"This run needs about {training_memory(config) / 2**30:,.1f} GiB of memory, and {where} "
+        f"This run needs about {_needed(config) / 2**30:,.1f} GiB of memory, and {where} "
         f"has at most {room / 2**30:,.1f} GiB for it. Any one of these makes it smaller:"
         f"{''.join(rows)}\n"
         f"{batch} With accumulation_steps the batch is computed in parts and the result stays the "
@@ -125,8 +166,14 @@ def memory_advice(config: RunConfig, room: int, where: str = "the device") -> st
     )
 
 
+def _needed(config: RunConfig) -> int:
+    from bhushgpt.forecast import training_memory
+
+    return training_memory(config)
+
+
 def _turned(name: str, words: str, ways: list[tuple[int, RunConfig]], enough: float) -> Knob:
-    needs = [(value, training_memory(config)) for value, config in ways]
+    needs = [(value, _needed(config)) for value, config in ways]
     value, needed = next((pair for pair in needs if pair[1] <= enough), needs[-1])
     return Knob(name, words.format(value), needed, needed <= enough)
 
@@ -152,63 +199,3 @@ def _of_batch(config: RunConfig, rows: int) -> RunConfig:
 
 def _with_model(config: RunConfig, **sizes: int) -> RunConfig:
     return dataclasses.replace(config, model=dataclasses.replace(config.model, **sizes))
-
-
-try:
-    import resource
-except ImportError:  # Windows has no such limits
-    resource = None
-
-
-def free_memory(device: torch.device | str = "cpu") -> int:
-    """Return the bytes that a run could still take on a device, its own share included.
-
-    >>> 0 < free_memory("cpu") <= describe_device("cpu").memory_bytes
-    True
-    """
-    device = torch.device(device)
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return free + torch.cuda.memory_reserved(device)
-    if device.type == "mps":
-        return max(0, describe_device(device).memory_bytes - torch.mps.driver_allocated_memory())
-    room = min(psutil.virtual_memory().available, describe_device("cpu").memory_bytes)
-    if resource is not None:
-        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-        if limit != resource.RLIM_INFINITY:  # `ulimit -v`, and many a cluster's queue
-            room = min(room, limit - psutil.Process().memory_info().vms)
-    return max(0, room)
-
-
-def is_memory_error(error: BaseException) -> bool:
-    """Return whether an error says that the memory is full, on whatever device.
-
-    >>> is_memory_error(MemoryError()), is_memory_error(ValueError("no"))
-    (True, False)
-    """
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    # On the CPU it is a plain RuntimeError with the allocator's name in it.
-    words = ("DefaultCPUAllocator", "MPS backend out of memory", "CUDA out of memory")
-    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
-
-
-@contextmanager
-def memory_explained(config: RunConfig, device: torch.device | str) -> Iterator[None]:
-    """Turn full memory inside the `with` into the table of knobs.
-
-    What is free is measured on entering: when the memory is full, the failed step still holds it.
-
-    Raises:
-        UserError: With `memory_advice`, if the memory is full.
-    """
-    there = free_memory(device)
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not is_memory_error(error):
-            raise
-        # The formula may say that it fits; it did not, so the advice starts below what failed.
-        room = min(there, round(training_memory(config) / (1 + SPARE)))
-        where = torch.device(device).type
-        raise UserError(f"The memory is full. {memory_advice(config, room, where)}") from error

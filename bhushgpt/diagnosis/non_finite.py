@@ -5,15 +5,17 @@ Letters: B batch, T time.
 Lesson: notebook 12.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
+if TYPE_CHECKING:  # here and below: the doctor, in this room too, must start where torch does not
+    from torch import Tensor, nn
 
-from bhushgpt.training import LossFunction, StepBatches, TrainState, batch_loss, step_randomness
-from bhushgpt.training_config import TrainingConfig
+    from bhushgpt.training import LossFunction, StepBatches, TrainState
+    from bhushgpt.training_config import TrainingConfig
 
 LARGEST_HALF = 65_504  # of float16
 
@@ -33,8 +35,10 @@ class _Watch:
                 self.handles.append(parameter.register_hook(self._on_gradient(f"of {name}")))
 
     def _on_output(self, name: str) -> Callable[..., None]:
+        import torch
+
         def look(module: nn.Module, inputs: Any, output: Any) -> None:
-            if not (isinstance(output, Tensor) and output.is_floating_point()):
+            if not (torch.is_tensor(output) and output.is_floating_point()):
                 return
             place = f"{name or 'the model'} ({type(module).__name__})"
             self._keep(output, f"is in the output of {place}{self._windows(output)}")
@@ -49,7 +53,7 @@ class _Watch:
     def _keep(self, value: Tensor, what: str) -> None:
         if self.found is None and not _finite(value):
             self.found = what
-            self.half = value.dtype == torch.float16
+            self.half = str(value.dtype) == "torch.float16"
 
     def _windows(self, output: Tensor) -> str:
         """Say in how many windows of the batch it is, if the output still has a row for each."""
@@ -66,7 +70,7 @@ def explain_non_finite(
     state: TrainState,
     batches: StepBatches,
     config: TrainingConfig,
-    loss_function: LossFunction = batch_loss,
+    loss_function: LossFunction | None = None,
     *,
     backward: bool = True,
 ) -> str:
@@ -80,10 +84,12 @@ def explain_non_finite(
         state: As the error left it.
         batches: `batches[state.step]` gives (inputs, targets), (B, T) each.
         config: Settings of the run.
-        loss_function: Mean loss of (model, inputs, targets).
+        loss_function: Mean loss of (model, inputs, targets); left out, `batch_loss`.
         backward: Whether the way back is looked at, too.
 
+    >>> import torch
     >>> from bhushgpt.bigram import Bigram, BigramConfig
+    >>> from bhushgpt.training import TrainState, TrainingConfig
     >>> model, config = Bigram(BigramConfig(vocab_size=3)), TrainingConfig(steps=9)
     >>> with torch.no_grad():
     ...     model.table.weight[2, 0] = torch.nan
@@ -91,6 +97,10 @@ def explain_non_finite(
     >>> explain_non_finite(TrainState.fresh(model, config), [(ids, ids)], config)
     'The weights were spoilt before this step: table.weight holds a number that is not finite.'
     """
+    import torch
+
+    from bhushgpt.training import batch_loss, step_randomness
+
     model, step = state.model, state.step
     inputs, targets = batches[step]
     for name, weight in model.named_parameters():
@@ -107,7 +117,7 @@ def explain_non_finite(
         # Compiled code passes the hooks by.
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(step_randomness(config.seed, step, inputs.device))
-        loss = loss_function(model, inputs, targets)
+        loss = (loss_function or batch_loss)(model, inputs, targets)
         if watch.found is None and not _finite(loss):
             watch.found = "is the loss itself: every layer's output is finite"
         if watch.found is None and backward:

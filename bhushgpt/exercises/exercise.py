@@ -57,7 +57,7 @@ class Question:
         """Return what `check` prints. The global random numbers of torch are left untouched."""
         try:
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(0)
+                torch.default_generator.manual_seed(0)  # the CPU's alone, which is put back
                 mistake = self._mistake(given(answer))
         except NotAttempted:
             return Outcome("not attempted", f"{self.question} ({self.name}.hint() helps.)")

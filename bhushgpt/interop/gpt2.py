@@ -29,6 +29,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from bhushgpt.errors import UserError
+from bhushgpt.files import own_names
 from bhushgpt.gpt import GPT, GPTConfig
 from bhushgpt.interop.tokenizer_json import end_of_text, write_tokenizer
 from bhushgpt.tokenizers import Tokenizer
@@ -387,7 +388,7 @@ def to_hf(model: nn.Module, tokenizer: Tokenizer, folder: str | Path) -> Path:
     ...     sorted(file.name for file in folder.iterdir())
     ['config.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json']
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     gpt = check_holdable(model)
     if tokenizer.vocab_size != gpt.config.vocab_size:
         raise UserError(
@@ -424,7 +425,7 @@ def check_empty(folder: Path) -> None:
         return
     if folder.is_symlink() or not folder.is_dir():
         raise UserError(f"{folder} exists and is no folder. Name a new folder.")
-    found = sorted(file.name for file in folder.iterdir())
+    found = sorted(name for name in own_names(folder) if not name.startswith("."))
     if found:
         raise UserError(
             f"{folder} is not empty: it holds {found[0]!r}. An export overwrites nothing; name a "
@@ -489,7 +490,7 @@ def _filled(config: GPTConfig, weights: StoredWeights) -> GPT:
 
 def _files(source: str | Path, revision: str | None) -> tuple[Path, Path]:
     """Return config.json and the file of weights (or the index of several)."""
-    folder, found = Path(source), dict[str, Path | None]()
+    folder, found = Path(source).expanduser(), dict[str, Path | None]()
     if folder.is_dir():
         for name in (CONFIG, WEIGHTS, INDEX):
             found[name] = folder / name if (folder / name).is_file() else None

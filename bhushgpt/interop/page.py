@@ -73,7 +73,7 @@ def write_page(
     ...     "<title>Mine</title>" in page.read_text()
     True
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if path.suffix.lower() not in (".html", ".htm"):
         raise UserError(
             f"The page's name is {path.name!r}: it must end in .html, or no browser opens it."

@@ -25,7 +25,7 @@ from typing import Any
 from bhushgpt.devices import machine_card
 from bhushgpt.environment import runs_folder
 from bhushgpt.errors import UserError
-from bhushgpt.files import lock_run, write_atomically
+from bhushgpt.files import one_writer, own_names, write_atomically
 from bhushgpt.presets import RunConfig
 from bhushgpt.runs.training_text import OtherText, Text, open_text
 from bhushgpt.sources import corpora
@@ -33,6 +33,7 @@ from bhushgpt.speed import Compiling, Strategy, World, agreed_path
 from bhushgpt.storage import (
     MANIFEST,
     config_to_dict,
+    followed,
     list_checkpoints,
     newest_good_checkpoint,
     sweep,
@@ -94,7 +95,7 @@ class RunFolder:
                     f"{shlex.quote(str(path))}"
                 )
             path.mkdir(parents=True, exist_ok=True)
-            found = sorted(file.name for file in path.iterdir() if not file.name.startswith("."))
+            found = sorted(name for name in own_names(path) if not name.startswith("."))
             if found:
                 raise UserError(
                     f"{path} is not empty: it holds {found[0]!r}. A run wants a folder of its own, "
@@ -281,7 +282,7 @@ def run_of(folder: Path) -> RunFolder:
     Raises:
         UserError: If it is neither.
     """
-    is_part = folder.is_symlink() or (folder / MANIFEST).is_file()
+    is_part = (folder / MANIFEST).is_file() or followed(folder.parent, folder.name) is not None
     return RunFolder.open(folder.parent if is_part else folder)
 
 
@@ -417,7 +418,7 @@ def _named(folder: Path, out: Path | None, world: World) -> Place:
         )
     notices = []
     if world.is_main:
-        with lock_run(run.path):
+        with one_writer(run.path):
             notices = sweep(run.path)
     return Place(folder=run.path, checkpoint=folder, notices=notices)
 
@@ -444,7 +445,7 @@ def good_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
     Raises:
         UserError: If another process is writing there, or there are checkpoints and none is whole.
     """
-    with lock_run(folder):
+    with one_writer(folder):
         notices = sweep(folder)
     if not list_checkpoints(folder):
         return None, notices

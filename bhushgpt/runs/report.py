@@ -77,8 +77,8 @@ def results(session: Session) -> str:
     name = session.config.preset
     rungs[f"{name}, trained" if name in rungs else name] = result.nats_per_token
     write_atomically(session.run.path / LADDER, (json.dumps(rungs, indent=2) + "\n").encode())
-    save_curve(session, floors)
     session.record(result, rungs, floors.best_order)
+    notice = save_curve(session, floors)
     # All rungs predict the same tokens, so nats and bits per byte differ by one factor.
     bits = ladder_table(rungs, f"bits per {text.unit}")
     counted = len(text.counted)
@@ -86,7 +86,7 @@ def results(session: Session) -> str:
     return (
         f"{glances_table(session)}Loss on {text.held_out_is}, the same {result.tokens:,} "
         f"{text.unit}s for all (n-gram: the best of 3 to 7 is {floors.best_order}{part}):\n\n"
-        f"{bits}{_bits_per_byte(text, result)}"
+        f"{bits}{_bits_per_byte(text, result)}{notice}"
     )
 
 
@@ -108,24 +108,30 @@ def glances_table(session: Session) -> str:
     return "".join(["  step  training  held out\n", *lines, "\n"]) if lines else ""
 
 
-def save_curve(session: Session, floors: Floors) -> Path:
-    """Draw the run's history with the floors into `curve.png` and return the file."""
-    # Here and not above: matplotlib takes as long to load as a short command to run.
-    import matplotlib.pyplot as plt
+def save_curve(session: Session, floors: Floors) -> str:
+    """Draw the run's history with the floors into `curve.png`.
 
-    from bhushgpt.figures import plot_curve, png_bytes
-
+    Returns:
+        Nothing, or a sentence if there is no picture. It is an ornament: whatever keeps it from
+        being drawn costs nothing else.
+    """
     history = session.run.history()
-    figure = plot_curve(
-        [(line["step"], line["loss"]) for line in history],
-        [(line["step"], line["held_out"]) for line in history if "held_out" in line],
-        floors.rungs(),
-        title=f"{session.config.preset} on {session.text.title}",
-    )
-    file = session.run.path / CURVE
-    write_atomically(file, png_bytes(figure))
-    plt.close(figure)  # pyplot would keep it for as long as the process lives
-    return file
+    try:
+        # Here and not above: matplotlib takes as long to load as a short command to run.
+        from bhushgpt.figures import own_style, plot_curve, png_bytes
+
+        with own_style():
+            figure = plot_curve(
+                [(line["step"], line["loss"]) for line in history],
+                [(line["step"], line["held_out"]) for line in history if "held_out" in line],
+                floors.rungs(),
+                title=f"{session.config.preset} on {session.text.title}",
+            )
+            write_atomically(session.run.path / CURVE, png_bytes(figure))
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        return f"\n\n{CURVE} could not be drawn ({reason}); everything else is saved."
+    return ""
 
 
 def completion_command(session: Session) -> str:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from bhushgpt.batches import Batches
 from bhushgpt.diagnosis import SpikeDetector, explain_non_finite, memory_explained
 from bhushgpt.evaluation import Evaluation, evaluate
-from bhushgpt.files import NoRoom, lock_run
+from bhushgpt.files import NoRoom, one_writer
 from bhushgpt.language_model import LanguageModel
 from bhushgpt.presets import RunConfig
 from bhushgpt.runs.folder import RunFolder, RunOptions
@@ -220,7 +220,7 @@ class Session:
         with ExitStack() as stack:
             board = None
             if self.world.is_main:
-                stack.enter_context(lock_run(self.run.path))
+                stack.enter_context(one_writer(self.run.path))
                 self.run.rewind(self.state.step)
                 for notice in set_aside_after(self.run.path, self.state.step):
                     tqdm.write(notice, file=sys.stderr)

@@ -11,7 +11,7 @@ import numpy as np
 
 from bhushgpt.batches import split_tokens
 from bhushgpt.corpus import load_text
-from bhushgpt.data import PREPARED_MANIFEST, PreparedTokens
+from bhushgpt.data import PreparedTokens, is_tokens_folder
 from bhushgpt.errors import UserError
 from bhushgpt.ngrams import Floors, count_floors
 from bhushgpt.tokenizers import CharTokenizer, Tokenizer
@@ -101,7 +101,7 @@ def open_text(
     ('562,203 characters, 79 different', 505983, 'The ')
     """
     folder = Path(name).expanduser()
-    if folder.is_dir() and ((folder / PREPARED_MANIFEST).exists() or (folder / "parts").is_dir()):
+    if folder.is_dir() and is_tokens_folder(folder):
         return _prepared(folder, context_length, digest)
     corpus = load_text(name)
     if digest not in (None, corpus.sha256):

@@ -1,8 +1,8 @@
-"""What a shape comment claims.
+"""What a shape comment claims, and whether it is true of a value.
 
 `scores = q @ k.mT  # (B, H, T, T)` claims the shape of the value on its line. In this course such
-a comment is a check. This module reads it, `shape_checks` judges it, `shape_tracer` runs it and
-`live_shapes` brings it into a notebook.
+a comment is a check. This file reads comments (`find_claims`) and judges values by them (`judge`);
+`bhushgpt.shapes.tracing` runs them.
 
 How to write one, behind an assignment, a `return`, a bare expression, a `for` line or a parameter
 on its own line:
@@ -13,12 +13,10 @@ on its own line:
 - `# 3 x (B, T, C)` and `# (B, T, V), ()` describe a tuple or list of values.
 - Words may follow the shape, but may not come before it.
 
-The letters of the whole package: B batch, T time, C channels, H heads, D head size, V vocabulary.
-
-Whether a shape comment is true of a value.
-
 A letter has one meaning during a call: its first use in a comment gives it a size, and every later
 use must agree.
+
+The letters of the whole package: B batch, T time, C channels, H heads, D head size, V vocabulary.
 
 Lesson: notebook 01.
 """
@@ -40,6 +38,10 @@ LETTER = re.compile(r"\b[A-Z]\d?\b")
 _AXIS = re.compile(rf"\.\.\.|_|{_ATOM}(?: *(?:\*|\+|-|//) *{_ATOM})*")
 _CLAIM = re.compile(r"(?:(\S+) x )?(\([^()]*\)(?:, \([^()]*\))*)")
 _GROUP = re.compile(r"(?<!\w)[(\[]([^()\[\]]*)[)\]]")
+
+
+class ShapeCommentError(AssertionError):
+    """A shape comment is not true; the message says where, what it claims and what is there."""
 
 
 class DeadComment(ValueError):
@@ -130,10 +132,6 @@ def _resembles_shape(group: str) -> bool:
         and short
         and any(LETTER.findall(axis) and _AXIS.fullmatch(axis) for axis in axes)
     )
-
-
-class ShapeCommentError(AssertionError):
-    """A shape comment is not true; the message says where, what it claims and what is there."""
 
 
 class ShapeTable(dict[tuple[str, int], tuple[str, str, str]]):

@@ -1,10 +1,10 @@
-"""Runs shape comments: code is rewritten so that every `# (B, T, C)` becomes a check.
+"""Shape comments, run: in a file's source, in every cell of a notebook, or in one forward pass.
 
-The rewriting works on the syntax tree and keeps all line numbers. `x = f(y)  # (B, T)` becomes
-`x = check(f(y))`, a call that looks at the value and hands it on. `bhushgpt.shapes.claims` says
-what a comment may look like.
+Code is rewritten so that every `# (B, T, C)` becomes a check. The rewriting works on the syntax
+tree and keeps all line numbers: `x = f(y)  # (B, T)` becomes `x = check(f(y))`, a call that looks
+at the value and hands it on. `bhushgpt.shapes.claims` says what a comment may look like.
 
-Shape comments for the person at the notebook: checked in every cell, shown as a table.
+`execute_comments` and `shapes` are for the person at the notebook, `ShapeTrace` is below both.
 
 Lesson: notebook 01.
 """

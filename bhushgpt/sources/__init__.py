@@ -4,6 +4,8 @@ Opened by notebook 03.
 """
 
 from bhushgpt.sources.cleaning import (
+    END_OF_TEXT,
+    END_OF_TEXT_LINE,
     clean_gutenberg,
     decode_text,
     has_gutenberg_markers,

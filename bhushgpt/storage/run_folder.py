@@ -3,25 +3,17 @@
     run/
       step_00000100/    a checkpoint: files, and a manifest that vouches for them
       step_00000200/
-      last, best        names for two of them
+      last, best        files of one line: the names of two of them
       .lock             while a run is writing
 
-The names `last` and `best` in a run's folder, each for one of its checkpoints.
-
-A name is a symbolic link. Where there are none (Windows, a USB stick), it is a small file with the
-checkpoint's name in it. Both are read and replaced alike.
-
-Which checkpoints a run's folder has, and which of them to go on from.
-
-What an interrupted save leaves in a run's folder, and how it is cleared up.
-
-While a checkpoint is made it has a hidden name that says what it is:
+While a checkpoint is made or goes, it has a hidden name that says what it is:
 
     .step_00000200.1234.new.tmp    being written by process 1234
     .step_00000200.1234.old.tmp    the one it takes the place of, for the moment between two names
     .step_00000200.1234.gone.tmp   being deleted
 
-A list of what a folder must hold, with sizes and fingerprints, so that damage is noticed.
+A name is given in one step, and the manifest is written last. So a folder without one is a save
+that never ended, and what a kill leaves is known by its name and cleared up by the next start.
 
 Lesson: notebook 11.
 """
@@ -33,10 +25,10 @@ import os
 import re
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from safetensors import SafetensorError
 
@@ -47,9 +39,11 @@ from bhushgpt.files import (
     flush,
     free_bytes,
     is_full,
-    lock_run,
     megabytes,
+    of_kind,
+    one_writer,
     open_regular,
+    read_json,
     sha256,
     write_atomically,
 )
@@ -59,66 +53,97 @@ STEP_NAME = re.compile(r"step_\d{8,}")
 
 
 def point(folder: Path, link: str, name: str) -> None:
-    """Let `folder/link` mean `folder/name`, in one step: it is never missing or half made.
+    r"""Let `folder/link` mean `folder/name`, in one step: it is never missing or half made.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as name:
     ...     run = Path(name)
     ...     (run / "step_00000007").mkdir()
     ...     point(run, "best", "step_00000007")
-    ...     followed(run, "best").name
-    'step_00000007'
+    ...     (run / "best").read_text(), followed(run, "best").name
+    ('step_00000007\n', 'step_00000007')
     """
-    temporary = folder / f".{link}.{os.getpid()}.tmp"
-    try:
-        if os.name == "nt":
-            raise NotImplementedError("links need special rights there")
-        temporary.unlink(missing_ok=True)
-        temporary.symlink_to(name, target_is_directory=True)
-        os.replace(temporary, folder / link)
-        flush(folder)
-    except (OSError, NotImplementedError):
-        temporary.unlink(missing_ok=True)
-        write_atomically(folder / link, f"{name}\n".encode())
+    place = folder / link
+    if (place / MANIFEST).is_file() and not place.is_symlink():
+        # A copy of a checkpoint (see `followed`), in the place of the name.
+        gone = hidden(folder, link, "gone")
+        place.replace(gone)
+        remove(gone)
+    write_atomically(place, f"{name}\n".encode())
 
 
 def followed(folder: Path, link: str) -> Path | None:
     """Return the checkpoint that `folder/link` means, or nothing if there is none.
 
-    A link to anything but a checkpoint's folder beside it is not followed.
+    A link to anything but a checkpoint's folder beside it is not followed. Where a copy of the run
+    has lost the file `best`, the manifests say which it is.
     """
     place = folder / link
-    try:
-        if place.is_symlink():
+    name = ""
+    with contextlib.suppress(OSError, ValueError):
+        if place.is_symlink():  # as earlier versions wrote it
             name = os.readlink(place)
+        elif (place / MANIFEST).is_file():  # somebody copied the run with its links followed
+            return _twin(place) or place
         elif place.is_file():
             with place.open(encoding="utf-8") as stream:
                 name = stream.read(100).strip()
-        else:
-            return None
-    except (OSError, ValueError):
-        return None
     found = folder / name
-    return found if STEP_NAME.fullmatch(name) and found.is_dir() else None
+    if STEP_NAME.fullmatch(name) and found.is_dir():
+        return found
+    return _best_by_manifest(folder) if link == BEST and not os.path.lexists(place) else None
 
 
-FORMAT = 2
-READABLE = (1, 2)
+def _twin(copy: Path) -> Path | None:
+    """Return the checkpoint beside a folder that is a copy of it."""
+    text = (copy / MANIFEST).read_bytes()
+    same = (p for p in list_checkpoints(copy.parent) if (p / MANIFEST).read_bytes() == text)
+    return next(same, None)
+
+
+def _best_by_manifest(folder: Path) -> Path | None:
+    """Return the last checkpoint that was the best so far when it was saved."""
+    for path in reversed(list_checkpoints(folder)):
+        with contextlib.suppress(UserError):
+            if read_manifest(path).get("best"):
+                return path
+    return None
+
+
+FORMAT = 1
 MANIFEST = "manifest.json"
-# A list of files is short. What is longer is no manifest and is not read.
-LONGEST = 2**20
 
 
-def write_manifest(folder: Path) -> None:
+class FileFacts(TypedDict):
+    """What a manifest says of one file."""
+
+    bytes: int
+    sha256: str
+
+
+class Manifest(TypedDict):
+    """What a folder must hold, so that damage is noticed."""
+
+    format: int
+    files: dict[str, FileFacts]
+    best: NotRequired[bool]
+    sha256: str
+
+
+def write_manifest(folder: Path, *, best: bool = False) -> None:
     """Write `manifest.json` over the files now in a folder, and see everything onto the disk.
 
     It is written last: a folder without one is a save that was interrupted.
+
+    Args:
+        folder: A checkpoint in the making.
+        best: Whether it is the best so far; a copy of the run without the file `best` still knows.
     """
     names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     files = {name.as_posix(): fingerprint(folder / name) for name in names}
     for name in names:
         flush(folder / name)
-    contents = {"format": FORMAT, "files": files}
+    contents = {"format": FORMAT, "files": files} | ({"best": True} if best else {})
     # The list vouches for the files; this vouches for the list.
     text = json.dumps(contents | {"sha256": _digest(contents)}, indent=2)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8", newline="\n")
@@ -128,7 +153,7 @@ def write_manifest(folder: Path) -> None:
     flush(folder)
 
 
-def fingerprint(file: Path) -> dict[str, Any]:
+def fingerprint(file: Path) -> FileFacts:
     """Return a file's size in bytes and its sha256.
 
     Raises:
@@ -139,35 +164,35 @@ def fingerprint(file: Path) -> dict[str, Any]:
         return {"bytes": stream.tell(), "sha256": digest}
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Return the manifest of a folder, itself checked: `format` and `files`.
+def read_manifest(folder: Path) -> Manifest:
+    """Return the manifest of a folder, itself checked.
 
     Raises:
-        UserError: If it is unreadable, changed, or of a version that is not known here.
+        UserError: If it is unreadable, changed, or of a format that is not known here.
     """
     try:
-        with open_regular(folder / MANIFEST) as stream:
-            manifest = json.loads(stream.read(LONGEST).decode("utf-8"))
-        version, files = manifest["format"], dict(manifest["files"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        found = read_json(folder / MANIFEST, dict[str, Any])
+        version = found["format"]
+        if type(version) is int and version == FORMAT:
+            manifest = of_kind(found, Manifest, str(folder / MANIFEST))
+            contents = {name: value for name, value in found.items() if name != "sha256"}
+            if manifest["sha256"] == _digest(contents):
+                return manifest
+            raise UserError("It was changed.")
+    except (UserError, KeyError) as error:
         raise UserError(f"{folder / MANIFEST} is damaged or missing. {way_out(folder)}") from error
-    if version not in READABLE or isinstance(version, bool):
-        raise UserError(
-            f"{folder} has checkpoint format {version!r}; this version of bhushgpt reads "
-            f"{' and '.join(map(str, READABLE))}. It was written by a newer one, or changed: "
-            "update bhushgpt, or take another checkpoint."
-        )
-    contents = {"format": version, "files": files}
-    if version > 1 and manifest.get("sha256") != _digest(contents):
-        raise UserError(f"{folder / MANIFEST} is damaged: it was changed. {way_out(folder)}")
-    return contents
+    raise UserError(
+        f"{folder} has checkpoint format {version!r}; this version of bhushgpt reads {FORMAT}. It "
+        "was written by a newer one, or changed: update bhushgpt, or take another checkpoint."
+    )
 
 
-def verify_manifest(folder: Path) -> dict[str, Any]:
+def verify_manifest(folder: Path, *, skip: Collection[str] = ()) -> Manifest:
     """Compare every file of the manifest with what lies beside it, and return the manifest.
 
     Args:
         folder: The folder that `write_manifest` was called on.
+        skip: Files that will not be read, and so need not be whole.
 
     Raises:
         UserError: If the manifest is unreadable or of another version, or a file is missing,
@@ -176,11 +201,12 @@ def verify_manifest(folder: Path) -> dict[str, Any]:
     manifest = read_manifest(folder)
     files = manifest["files"]
     for name in files:
-        _verify_file(folder, name, files[name])
+        if name not in skip:
+            _verify_file(folder, name, files[name])
     return manifest
 
 
-def _verify_file(folder: Path, name: str, saved: Any) -> None:
+def _verify_file(folder: Path, name: str, saved: FileFacts) -> None:
     file = folder / name
     if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
         raise UserError(f"{folder / MANIFEST} lists {name!r}, which lies outside its folder.")
@@ -195,13 +221,13 @@ def _verify_file(folder: Path, name: str, saved: Any) -> None:
         raise UserError(f"{file} cannot be read: {reason}. {way_out(folder)}") from error
 
 
-def _compare(file: Path, saved: Any, way_out: str) -> None:
-    expected = saved.get("bytes") if isinstance(saved, dict) else None
+def _compare(file: Path, saved: FileFacts, way_out: str) -> None:
     size = file.stat().st_size
-    if file.is_file() and size != expected:
+    if file.is_file() and size != saved["bytes"]:
         found = "empty" if size == 0 else f"damaged: it has {size:,} bytes"
-        wanted = f"{expected:,}" if isinstance(expected, int) else repr(expected)
-        raise UserError(f"{file} is {found} and should have {wanted}. It was not loaded. {way_out}")
+        raise UserError(
+            f"{file} is {found} and should have {saved['bytes']:,}. It was not loaded. {way_out}"
+        )
     if fingerprint(file) != saved:
         raise UserError(
             f"{file} is damaged: its content is not what was saved (its sha256 is another). "
@@ -293,7 +319,7 @@ def set_aside_after(folder: Path, step: int) -> list[str]:
             number += 1
         for link in (LAST, BEST):
             if followed(folder, link) == path:
-                (folder / link).unlink()
+                remove(folder / link)
         path.replace(aside)
         sentences.append(f"{path.name} comes after step {step}; it is now called {aside.name}.")
     here = folder / f"step_{step:08d}"
@@ -320,7 +346,7 @@ def _problem(path: Path) -> str | None:
 
 
 HIDDEN = re.compile(r"\.(step_\d{8,})\.\d+\.(new|old|gone)\.tmp")
-# Also: links and records on their way, and what earlier versions called their checkpoints.
+# Also: names and records on their way, and a second copy of a checkpoint that goes.
 LEFT = re.compile(r"\.step_\d{8,}\..*tmp|\.(last|best)\..+|\..+\.(json|jsonl|png)\.[a-z0-9_]{8}")
 
 
@@ -411,13 +437,13 @@ def new_checkpoint(
     folder = folder.expanduser().absolute()  # whatever folder the caller changes to meanwhile
     name = f"step_{step:08d}"
     temporary = hidden(folder, name, "new")
-    with lock_run(folder):
+    with one_writer(folder):
         try:
             sweep(folder)
             check_room(folder, needed, f"The checkpoint of step {step}")
             temporary.mkdir()
             yield temporary
-            _finish(temporary, folder / name)
+            _finish(temporary, folder / name, best=best)
         except (OSError, SafetensorError) as error:
             remove(temporary)
             raise _not_written(folder, step, needed, error) from error
@@ -426,13 +452,14 @@ def new_checkpoint(
         _after(folder, name, keep=keep, best=best)
 
 
-def _finish(temporary: Path, target: Path) -> None:
+def _finish(temporary: Path, target: Path, *, best: bool) -> None:
     """Complete a checkpoint and give it its name, in the place of one that has it."""
-    write_manifest(temporary)
+    write_manifest(temporary, best=best)
     # Libraries make files that only their owner may read. The manifest was made the normal way.
     mode = (temporary / MANIFEST).stat().st_mode
     for file in (path for path in temporary.rglob("*") if path.is_file()):
-        file.chmod(mode)
+        with contextlib.suppress(OSError):  # some disks have no modes
+            file.chmod(mode)
     old = hidden(target.parent, target.name, "old")
     if os.path.lexists(target) and (target.is_symlink() or not target.is_dir()):
         raise UserError(f"{target} is not a folder, so it is not replaced. Move it away.")
@@ -474,7 +501,8 @@ def _after(folder: Path, name: str, *, keep: int, best: bool) -> None:
             reason = error.strerror or error
             warnings.warn(f"{folder / link} cannot be set to {name}: {reason}.", stacklevel=4)
     stay = {path.name for path in list_checkpoints(folder)[-keep:]} | {name}
-    stay |= {path.name for link in (LAST, BEST) if (path := followed(folder, link))}
+    named = (followed(folder, LAST), followed(folder, BEST) or _best_by_manifest(folder))
+    stay |= {path.name for path in named if path}
     for older in list_checkpoints(folder):
         if older.name not in stay:
             _delete(older)

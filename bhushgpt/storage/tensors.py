@@ -1,21 +1,14 @@
-"""What a file of tensors says it holds, checked before any of it is loaded.
+"""What of a training state is tensors: each once, under a name, in a file that cannot carry code.
 
 A safetensors file begins with the length of its header (8 bytes), then the header (JSON: of each
-tensor the name, kind of number, shape, and place), then the numbers. No code anywhere.
-
-What of a training state is tensors: each once and under a name, as a file of weights wants it.
-
-An optimizer's state as tensors with names and plain numbers, and back.
-
-Where the random numbers stand: Python's, numpy's and torch's, as tensors that can be saved.
-
-Training does not need them, since every step draws from its own seed (notebook 05). The caller's
-own draws between the steps do, such as a text that is sampled now and then.
+tensor the name, kind of number, shape and place), then the numbers. The header is looked at first,
+so that nothing is loaded that does not fit. Weights have the names they have in the model, what an
+optimizer keeps of a weight has the weight's name and its own (`head.bias.exp_avg`), and the random
+numbers have those of their generators.
 
 Lesson: notebook 11. Source: github.com/huggingface/safetensors, "Format".
 """
 
-import json
 import math
 import random
 from collections.abc import Mapping
@@ -25,15 +18,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_optimizer_state_dict,
+    set_optimizer_state_dict,
+)
 
 from bhushgpt.errors import UserError
 from bhushgpt.files import open_regular
 from bhushgpt.training import TrainState
 
 # The largest GPT-2 has 580 tensors, and AdamW three for each: a few hundred kilobytes of header.
+# The library itself reads 100 MB of it, which become gigabytes of Python objects.
 LONGEST_HEADER = 2**22
 MOST_TENSORS = 20_000
 MOST_DIMENSIONS = 8
@@ -84,48 +82,42 @@ def read_header(file: Path) -> dict[str, TensorFacts]:
     """
     with open_regular(file) as stream:
         start = stream.read(8)
-        length = int.from_bytes(start, "little")
         size = stream.seek(0, 2)
-        if start.startswith(PICKLES) and length > LONGEST_HEADER:
-            raise UserError(_pickle_message(file))
-        if len(start) < 8 or length > size - 8:
-            raise UserError(f"{file} is not a safetensors file, or it is cut off: {size:,} bytes.")
-        if length > LONGEST_HEADER:
-            raise UserError(
-                f"{file} has a header of {length:,} bytes; at most {LONGEST_HEADER:,} are read. It "
-                "is not a checkpoint of this course."
-            )
-        stream.seek(8)
-        text = stream.read(length)
+    length = int.from_bytes(start, "little")
+    if start.startswith(PICKLES) and length > LONGEST_HEADER:
+        raise UserError(
+            f"{file} is not a safetensors file but looks like a pickle, a format that runs the "
+            "code in it when it is loaded (notebook 11 shows how). It was not opened. Ask for the "
+            "weights as a .safetensors file."
+        )
+    if LONGEST_HEADER < length <= size:
+        raise UserError(
+            f"{file} has a header of {length:,} bytes; at most {LONGEST_HEADER:,} are read. It "
+            "is not a checkpoint of this course."
+        )
     try:
-        return _facts(json.loads(text.decode("utf-8")), size - 8 - length)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise UserError(f"The header of {file} makes no sense ({error}). Not loaded.") from error
+        with safe_open(file, "pt") as tensors:
+            names = tensors.keys()
+            if len(names) > MOST_TENSORS:
+                raise UserError(
+                    f"{file} has {len(names):,} tensors, at most {MOST_TENSORS:,} are read. It is "
+                    "not a checkpoint of this course."
+                )
+            return {name: _facts(file, name, tensors.get_slice(name)) for name in names}
+    except SafetensorError as error:
+        reason = str(error).removeprefix("Error while deserializing header: ")
+        raise UserError(
+            f"{file} is no sound safetensors file of {size:,} bytes: {reason}. Nothing was loaded. "
+            "Get it again."
+        ) from error
 
 
-def _facts(header: dict[str, Any], data_bytes: int) -> dict[str, TensorFacts]:
-    """Return the tensors of a header, if they fill the rest of the file without gap or overlap."""
-    entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
-    if len(entries) > MOST_TENSORS:
-        raise ValueError(f"{len(entries):,} tensors, at most {MOST_TENSORS:,} are read")
-    places = []
-    facts = {}
-    for name, entry in entries.items():
-        begin, end = entry["data_offsets"]
-        shape = tuple(entry["shape"])
-        if len(shape) > MOST_DIMENSIONS:
-            raise ValueError(f"{name!r} has {len(shape):,} dimensions")
-        if not all(type(number) is int and number >= 0 for number in (*shape, begin, end)):
-            raise ValueError(f"sizes of {name!r} are not whole numbers from 0")
-        facts[name] = TensorFacts(KINDS[entry["dtype"]], shape)
-        if end - begin != facts[name].count * facts[name].dtype.itemsize:
-            raise ValueError(f"{name!r} of shape {list(shape)} does not fit into its place")
-        places.append((begin, end))
-    places.sort()
-    ends = [0, *(end for _, end in places)]
-    if [begin for begin, _ in places] != ends[:-1] or ends[-1] != data_bytes:
-        raise ValueError(f"its tensors do not fill the {data_bytes:,} bytes of the file")
-    return facts
+def _facts(file: Path, name: str, tensor: Any) -> TensorFacts:
+    shape, kind = tuple(tensor.get_shape()), tensor.get_dtype()
+    if len(shape) > MOST_DIMENSIONS or kind not in KINDS:
+        found = f"{len(shape):,} dimensions" if kind in KINDS else f"numbers of the kind {kind}"
+        raise UserError(f"{name!r} in {file} has {found}, which no model here has. Not loaded.")
+    return TensorFacts(KINDS[kind], shape)
 
 
 def load_tensors(file: Path, device: torch.device | str = "cpu") -> dict[str, Tensor]:
@@ -134,21 +126,18 @@ def load_tensors(file: Path, device: torch.device | str = "cpu") -> dict[str, Te
     Raises:
         UserError: See `read_header`.
     """
-    read_header(file)
+    names = read_header(file)
     try:
-        return load_file(file, device=str(device))
+        with safe_open(file, "pt", device=str(device)) as tensors:
+            # Cloned, since on a CPU the library hands out the file itself as memory: it could not
+            # be deleted on Windows, and its numbers begin wherever the header ends.
+            return {name: tensors.get_tensor(name).clone() for name in names}
     except SafetensorError as error:
         raise UserError(f"{file} is no sound safetensors file: {error}. Get it again.") from error
 
 
-def _pickle_message(file: Path) -> str:
-    return (
-        f"{file} is not a safetensors file but looks like a pickle, a format that runs the code "
-        "in it when it is loaded (notebook 11 shows how). It was not opened. Ask for the weights "
-        "as a .safetensors file."
-    )
-
-
+# Taken off by name: torch's get_model_state_dict looks at the wrapped model, and a file from
+# elsewhere, in which the names have prefixes, comes without one.
 COMPILED, PARALLEL = "_orig_mod", "module"
 
 
@@ -223,63 +212,102 @@ def misfits(found: Mapping[str, TensorFacts], model: nn.Module) -> list[str]:
 MANNERS = ("foreach", "fused", "capturable", "differentiable")
 
 
-def optimizer_parts(state: dict[str, Any]) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
-    """Split an optimizer's state into tensors, named `<parameter>.<what>`, and plain settings."""
-    tensors = {}
-    for number, entry in state["state"].items():
-        for name, tensor in entry.items():
-            if not isinstance(tensor, Tensor):
-                raise UserError(
-                    f"The optimizer keeps {name} as {type(tensor).__name__}, and a checkpoint "
-                    "holds tensors only. Train with `make_optimizer`, as `TrainState.fresh` does."
-                )
-            tensors[f"{number}.{name}"] = tensor.contiguous()
-    return tensors, state["param_groups"]
+def optimizer_slots(state: TrainState) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
+    """Return what the optimizer keeps of each weight, `<weight>.<what>`, and its groups' numbers.
+
+    One that keeps nothing yet gets zeros for it, as if it had made a step: see `optimizer_parts`.
+    """
+    found: Any = get_optimizer_state_dict(state.model, state.optimizer)
+    slots = {
+        f"{plain_name(name)}.{what}": value
+        for name, entry in found["state"].items()
+        for what, value in entry.items()
+    }
+    names = [[plain_name(name) for name in group["params"]] for group in found["param_groups"]]
+    groups = [g | {"params": n} for g, n in zip(found["param_groups"], names, strict=True)]
+    return slots, groups
 
 
-def optimizer_misfits(found: Mapping[str, TensorFacts], shapes: list[tuple[int, ...]]) -> list[str]:
-    """Return what of an optimizer's file does not fit the parameters it is for, a line each.
+def optimizer_parts(state: TrainState) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
+    """Return what a checkpoint keeps of an optimizer: tensors by name, and the groups' numbers.
+
+    Any of torch's optimizers will do. One that has not made a step yet has nothing to keep.
+
+    Raises:
+        UserError: If it keeps something that is not a tensor.
+
+    >>> model = nn.Linear(3, 2)
+    >>> state = TrainState(model, torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9))
+    >>> optimizer_parts(state)
+    ({}, [])
+    >>> model(torch.ones(3)).sum().backward()
+    >>> state.optimizer.step()
+    >>> list(optimizer_parts(state)[0])
+    ['weight.momentum_buffer', 'bias.momentum_buffer']
+    """
+    # Asked for the state of a fresh optimizer, the library makes a step of zeros and counts it: the
+    # run would not be the same with a checkpoint at its beginning as without.
+    if not state.optimizer.state:
+        return {}, []
+    slots, groups = optimizer_slots(state)
+    for name, value in slots.items():
+        if not isinstance(value, Tensor):
+            raise UserError(
+                f"The optimizer keeps {name} as {type(value).__name__}, and a checkpoint holds "
+                "tensors only. Train with one of torch's own, as `TrainState.fresh` does."
+            )
+    # A count of steps has no dimensions, and gets one: where several processes write (notebook 15),
+    # torch 2.13 joins a tensor without dimensions as zero.
+    return {n: t.contiguous() if t.dim() else t[None] for n, t in slots.items()}, groups
+
+
+def optimizer_misfits(found: Mapping[str, TensorFacts], slots: Mapping[str, Tensor]) -> list[str]:
+    """Return what of an optimizer's file does not fit the optimizer it is for, a line each.
 
     Args:
         found: The file's header.
-        shapes: Of the parameters in the optimizer's order. Each may have numbers of its own shape
-            (the running means) and single numbers (the count of steps).
+        slots: From `optimizer_slots`.
     """
     lines = []
-    names: dict[str, set[str]] = {}
-    for key, facts in found.items():
-        number, _, name = key.partition(".")
-        if not (number.isascii() and number.isdecimal() and int(number) < len(shapes)):
-            lines.append(f"{key}: there is no such parameter")
-        elif facts.shape not in ((), (1,), shapes[int(number)]):
-            lines.append(f"{key}: has {facts.shape}, its parameter {shapes[int(number)]}")
-        names.setdefault(number, set()).add(name)
-    # A parameter that was never trained has none; one that was has what the others have.
-    complete = set().union(*names.values())
-    for number, found_names in names.items():
-        lines += [f"{number}.{name}: is missing" for name in sorted(complete - found_names)]
-    return lines
+    for name, facts in found.items():
+        if name not in slots:
+            lines.append(f"{name}: the optimizer keeps no such numbers")
+        elif facts.shape != (tuple(slots[name].shape) or (1,)):
+            lines.append(f"{name}: has {facts.shape}, the optimizer {tuple(slots[name].shape)}")
+    # A weight that was never trained has none; one that was has all.
+    trained = {name.rpartition(".")[0] for name in found}
+    missing = (n for n in slots if n not in found and n.rpartition(".")[0] in trained)
+    return lines + [f"{name}: is missing" for name in missing]
 
 
-def optimizer_dict(tensors: dict[str, Tensor], groups: list[dict[str, Any]]) -> dict[str, Any]:
-    """Put an optimizer's state together again."""
-    state: dict[int, dict[str, Tensor]] = {}
+def restore_optimizer(
+    state: TrainState,
+    slots: Mapping[str, Tensor],
+    tensors: Mapping[str, Tensor],
+    groups: list[dict[str, Any]],
+) -> None:
+    """Give an optimizer back what `optimizer_parts` has taken, known to fit its slots."""
+    kept: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
-        number, name = key.split(".")
-        # Written by several processes it has a dimension (notebook 15).
-        state.setdefault(int(number), {})[name] = tensor.reshape(()) if name == "step" else tensor
-    return {"state": state, "param_groups": groups}
+        name, _, what = key.rpartition(".")
+        kept.setdefault(name, {})[what] = tensor if slots[key].dim() else tensor.reshape(())
+    set_optimizer_state_dict(
+        state.model,
+        state.optimizer,
+        {"state": kept, "param_groups": groups},  # type: ignore[arg-type]
+        options=StateDictOptions(strict=False),  # a weight that was never trained has no state
+    )
 
 
 def merged_groups(saved: Any, fresh: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the saved numbers of an optimizer's groups in the form that a fresh one has here.
 
     Raises:
-        UserError: If they belong to other parameters, or are no numbers.
+        UserError: If they belong to other weights, or are no numbers.
 
-    >>> fresh = [{"lr": 0.1, "fused": True, "params": [0, 1]}]
-    >>> merged_groups([{"lr": 0.2, "fused": False, "params": [0, 1]}], fresh)
-    [{'lr': 0.2, 'fused': True, 'params': [0, 1]}]
+    >>> fresh = [{"lr": 0.1, "fused": True, "params": ["a"]}]
+    >>> merged_groups([{"lr": 0.2, "fused": False, "params": ["a"]}], fresh)
+    [{'lr': 0.2, 'fused': True, 'params': ['a']}]
     """
     if not isinstance(saved, list) or len(saved) != len(fresh):
         raise UserError("The optimizer's settings in the checkpoint are of another optimizer.")
@@ -311,7 +339,10 @@ def _alike(name: str, saved: Any, fresh: Any) -> Any:
 
 @dataclass(frozen=True)
 class RandomState:
-    """The state of all global generators at one moment.
+    """Where the random numbers stand: Python's, numpy's and torch's.
+
+    Training does not need them, since every step draws from its own seed (notebook 05). The
+    caller's own draws between the steps do, such as a text that is sampled now and then.
 
     >>> state = RandomState.now()
     >>> first = random.random(), np.random.rand(), torch.rand(1).item()

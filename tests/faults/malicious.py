@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from bhushgpt.bpe import BPETokenizer
-from bhushgpt.commands.doctor import check_run
+from bhushgpt.commands.run_checks import check_run
 from bhushgpt.corpus import load_text
 from bhushgpt.data.preparation import make_plan, prepare
 from bhushgpt.data.prepared import PreparedTokens

@@ -62,7 +62,7 @@ def test_with_no_good_one_left_every_damage_is_told(two) -> None:
         newest_good_checkpoint(two[0].parent)
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"format": 2}', b"\xff\xfe", b"[" * 100000])
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"format": 1}', b"\xff\xfe", b"[" * 100000])
 def test_a_manifest_of_garbage_is_named(text, two) -> None:
     (two[1] / "manifest.json").write_bytes(text)
     with pytest.raises(UserError, match=r"manifest\.json is damaged"):

@@ -1,5 +1,6 @@
 """Fault 6: folders with odd names, places that cannot be written, things that are no folder."""
 
+import errno
 import os
 import stat
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bhushgpt import files
 from bhushgpt.errors import UserError
 from bhushgpt.storage.checkpoints import MODEL, load_checkpoint, save_checkpoint
 from bhushgpt.storage.run_folder import MANIFEST, list_checkpoints, new_checkpoint, write_manifest
@@ -146,7 +148,7 @@ def test_a_manifest_that_lists_a_file_elsewhere_is_refused(tmp_path) -> None:
         forge = (
             "import json, sys; from pathlib import Path;"
             "from bhushgpt.storage import run_folder as m;"
-            "f = Path(sys.argv[1]); c = m.read_manifest(f);"
+            "f = Path(sys.argv[1]); c = dict(m.read_manifest(f)); c.pop('sha256');"
             "c['files'][sys.argv[2]] = m.fingerprint(Path(sys.argv[3]));"
             "(f / m.MANIFEST).write_text(json.dumps(c | {'sha256': m._digest(c)}))"
         )
@@ -162,3 +164,37 @@ def test_files_have_the_modes_that_any_new_file_has(tmp_path) -> None:
     usual = stat.S_IMODE((tmp_path / "any").stat().st_mode)
     saved = save(tmp_path / "run")
     assert {stat.S_IMODE(file.stat().st_mode) for file in saved.iterdir()} == {usual}
+
+
+def test_a_disk_without_modes_is_no_trouble(tmp_path, monkeypatch) -> None:
+    def refuse(*_, **__):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    monkeypatch.setattr(os, "chmod", refuse)
+    assert load_checkpoint(save(tmp_path)).state.step == 0
+
+
+@posix
+def test_a_disk_that_cannot_flush_a_folder_is_told_of_once(tmp_path, monkeypatch) -> None:
+    fsync = os.fsync
+
+    def folders_fail(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", folders_fail)
+    files._notice.cache_clear()
+    with pytest.warns(UserWarning, match="cannot flush a folder") as said:
+        save(tmp_path)
+        save(tmp_path)
+    assert len(said) == 1
+    assert load_checkpoint(tmp_path).state.step == 0
+
+
+@posix
+def test_a_link_to_a_run_is_the_run(tmp_path) -> None:
+    save(tmp_path / "disk" / "run")
+    (tmp_path / "latest").symlink_to(tmp_path / "disk" / "run")
+    assert load_checkpoint(tmp_path / "latest").state.step == 0

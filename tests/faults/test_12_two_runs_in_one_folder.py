@@ -8,18 +8,19 @@ import subprocess
 import sys
 from contextlib import contextmanager
 
+import filelock
 import pytest
 
 from bhushgpt import files
 from bhushgpt.errors import UserError
-from bhushgpt.files import LOCK, lock_run
+from bhushgpt.files import LOCK, one_writer
 from bhushgpt.storage.checkpoints import load_checkpoint, save_checkpoint
 from tests.small_runs import TOKENIZER, fresh_state, small_config
 from tools.curriculum import ROOT
 
 HOLD = (
-    "import sys; from pathlib import Path; from bhushgpt.files import lock_run\n"
-    "with lock_run(Path(sys.argv[1])): print('locked', flush=True); sys.stdin.read()"
+    "import sys; from pathlib import Path; from bhushgpt.files import one_writer\n"
+    "with one_writer(Path(sys.argv[1])): print('locked', flush=True); sys.stdin.read()"
 )
 
 
@@ -63,18 +64,18 @@ def test_reading_needs_no_lock(tmp_path) -> None:
 
 def test_who_holds_the_folder_may_save_in_it(tmp_path) -> None:
     config = small_config(6)
-    with lock_run(tmp_path):
+    with one_writer(tmp_path):
         save_checkpoint(tmp_path, fresh_state(config), config, TOKENIZER)
-        with lock_run(tmp_path / "."), lock_run(tmp_path):
+        with one_writer(tmp_path / "."), one_writer(tmp_path):
             assert (tmp_path / LOCK).exists()
         assert (tmp_path / LOCK).exists()
     assert not (tmp_path / LOCK).exists()
 
 
 def test_an_error_inside_gives_the_lock_back(tmp_path) -> None:
-    with pytest.raises(KeyboardInterrupt), lock_run(tmp_path):
+    with pytest.raises(KeyboardInterrupt), one_writer(tmp_path):
         raise KeyboardInterrupt
-    with lock_run(tmp_path):
+    with one_writer(tmp_path):
         pass
 
 
@@ -90,19 +91,49 @@ def test_an_error_inside_gives_the_lock_back(tmp_path) -> None:
 def test_on_a_disk_without_locks_the_file_is_believed(holder, refused, tmp_path, monkeypatch):
     if os.name == "nt":
         pytest.skip("Windows has locks on every disk.")
+    disk_without_locks(monkeypatch)
+    (tmp_path / LOCK).write_text(" " + json.dumps(holder))
+    files._notice.cache_clear()
+    if refused:
+        with pytest.raises(UserError, match=r"Another run is writing"), one_writer(tmp_path):
+            pass
+    else:
+        with pytest.warns(UserWarning, match="knows no locks") as said, one_writer(tmp_path):
+            assert json.loads((tmp_path / LOCK).read_text())["process"] == os.getpid()
+        with one_writer(tmp_path):  # the notice comes once
+            pass
+        assert len(said) == 1
+
+
+def disk_without_locks(monkeypatch):
     import fcntl
 
     def unsupported(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", unsupported)
-    (tmp_path / LOCK).write_text(json.dumps(holder))
-    if refused:
-        with pytest.raises(UserError, match=r"Another run is writing"), lock_run(tmp_path):
-            pass
-    else:
-        with lock_run(tmp_path):
-            assert json.loads((tmp_path / LOCK).read_text())["process"] == os.getpid()
+
+
+def test_a_lock_that_is_a_link_is_refused(tmp_path) -> None:
+    if os.name == "nt":
+        pytest.skip("Links need special rights there.")
+    (tmp_path / "mine").write_text("not to be written to")
+    (tmp_path / LOCK).symlink_to(tmp_path / "mine")
+    with (
+        pytest.raises(UserError, match=r"\.lock is a link, so it is no lock"),
+        one_writer(tmp_path),
+    ):
+        pass
+    assert (tmp_path / "mine").read_text() == "not to be written to"
+
+
+def test_what_a_killed_run_left_of_its_lock_is_no_lock(tmp_path) -> None:
+    with other_run(tmp_path) as process:
+        process.kill()
+        process.wait()
+    assert (tmp_path / LOCK).exists()
+    with one_writer(tmp_path):
+        assert json.loads((tmp_path / LOCK).read_text())["process"] == os.getpid()
 
 
 def test_a_lock_whose_file_was_just_removed_is_taken_again(tmp_path, monkeypatch) -> None:
@@ -110,15 +141,15 @@ def test_a_lock_whose_file_was_just_removed_is_taken_again(tmp_path, monkeypatch
     if os.name == "nt":
         pytest.skip("Windows does not remove an open file.")
     tries = []
-    lock = files._lock
+    lock = filelock.lock_descriptor
 
-    def late(handle, file):
+    def late(handle, **how):
         tries.append(handle)
         if len(tries) == 1:
-            file.unlink()
-        return lock(handle, file)
+            (tmp_path / LOCK).unlink()
+        return lock(handle, **how)
 
-    monkeypatch.setattr(files, "_lock", late)
-    with lock_run(tmp_path):
+    monkeypatch.setattr(filelock, "lock_descriptor", late)
+    with one_writer(tmp_path):
         assert (tmp_path / LOCK).exists()
     assert len(tries) == 2

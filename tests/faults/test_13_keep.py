@@ -1,6 +1,7 @@
 """Fault 13: old checkpoints go only once the new one is verified; `best` and `last` never go."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,15 +15,8 @@ from tests.small_runs import TOKENIZER, fresh_state, small_config
 CONFIG = small_config(60)
 
 
-@pytest.fixture(params=["links", "files"])
-def run(request, tmp_path, monkeypatch):
-    """Return a folder, once on a system with links and once on one without."""
-    if request.param == "files":
-
-        def no_links(*_, **__):
-            raise OSError(1, "Operation not permitted")
-
-        monkeypatch.setattr("pathlib.Path.symlink_to", no_links)
+@pytest.fixture
+def run(tmp_path):
     return tmp_path
 
 
@@ -66,8 +60,8 @@ def test_nothing_is_deleted_if_the_new_one_is_not_whole(run, monkeypatch) -> Non
     save(run, 10)
     finish = run_folder._finish
 
-    def badly(temporary, target):
-        finish(temporary, target)
+    def badly(temporary, target, **how):
+        finish(temporary, target, **how)
         (target / MODEL).write_bytes(b"the disk did not keep its word")
 
     monkeypatch.setattr(run_folder, "_finish", badly)
@@ -134,15 +128,97 @@ def test_a_link_to_anything_else_is_not_followed(target, tmp_path) -> None:
         assert followed(run, LAST) is None
 
 
-def test_links_replace_each_other_in_both_forms(tmp_path, monkeypatch) -> None:
-    save(tmp_path, 10, 20)
-    monkeypatch.setattr("pathlib.Path.symlink_to", lambda *_, **__: os.stat("no such file"))
-    run_folder.point(tmp_path, LAST, "step_00000010")
-    assert (tmp_path / LAST).read_text() == "step_00000010\n"
-    assert followed(tmp_path, LAST) == tmp_path / "step_00000010"
-    monkeypatch.undo()
-    run_folder.point(tmp_path, LAST, "step_00000020")
-    assert followed(tmp_path, LAST) == tmp_path / "step_00000020"
+posix = pytest.mark.skipif(os.name == "nt", reason="Links need special rights there.")
+
+
+def test_a_name_is_a_file_of_one_line(run) -> None:
+    save(run, 10, best=True)
+    for link in (BEST, LAST):
+        assert not (run / link).is_symlink()
+        assert (run / link).read_text() == "step_00000010\n"
+
+
+@posix
+def test_a_link_of_an_earlier_version_is_read_and_replaced(run) -> None:
+    save(run, 10, 20)
+    for link in (BEST, LAST):
+        (run / link).unlink(missing_ok=True)
+        (run / link).symlink_to("step_00000010")
+    assert followed(run, BEST) == run / "step_00000010"
+    assert load_checkpoint(run / BEST).state.step == 10
+    save(run, 30, keep=1)
+    assert steps(run) == [10, 30]
+    assert (run / LAST).read_text() == "step_00000030\n"
+
+
+def as_links(run) -> None:
+    """Make the run one of an earlier version, whose names were symbolic links."""
+    for link in (BEST, LAST):
+        name = (run / link).read_text().strip()
+        (run / link).unlink()
+        (run / link).symlink_to(name)
+
+
+def copy_with_links_followed(run, copy) -> None:
+    as_links(run)
+    shutil.copytree(run, copy)
+    assert (copy / BEST / MODEL).is_file()
+
+
+def copy_with_links_dropped(run, copy) -> None:
+    as_links(run)
+    shutil.copytree(run, copy, ignore=lambda *_: [BEST, LAST])
+
+
+def copy_with_links_as_empty_files(run, copy) -> None:
+    as_links(run)
+    shutil.copytree(run, copy, symlinks=True)
+    for link in (BEST, LAST):
+        (copy / link).unlink()
+        (copy / link).touch()
+
+
+def copy_with_links_to_where_it_was(run, copy) -> None:
+    shutil.copytree(run, copy, symlinks=True)
+    for link in (BEST, LAST):
+        (copy / link).unlink()
+        (copy / link).symlink_to("/gone/run/step_00000020")
+
+
+COPIES = [
+    shutil.copytree,
+    copy_with_links_followed,
+    copy_with_links_dropped,
+    copy_with_links_as_empty_files,
+    copy_with_links_to_where_it_was,
+]
+
+
+@posix
+@pytest.mark.parametrize("copy", COPIES, ids=lambda copy: copy.__name__)
+def test_the_best_stays_in_every_copy_of_a_run(copy, tmp_path) -> None:
+    save(tmp_path / "run", 10, best=True)
+    save(tmp_path / "run", 20, best=True)
+    save(tmp_path / "run", 30)
+    run = tmp_path / "copy"
+    copy(tmp_path / "run", run)
+    save(run, 40, 50, keep=1)
+    assert steps(run) == [20, 50]
+    assert load_checkpoint(run / LAST).state.step == 50
+    save(run, 60, keep=1, best=True)
+    assert steps(run) == [60]
+    assert load_checkpoint(run / BEST).state.step == 60
+    assert (run / BEST).read_text() == "step_00000060\n"
+
+
+@posix
+def test_a_copied_name_of_what_is_set_aside_goes_too(tmp_path) -> None:
+    save(tmp_path / "run", 10)
+    save(tmp_path / "run", 20, best=True)
+    copy_with_links_followed(tmp_path / "run", tmp_path / "copy")
+    set_aside_after(tmp_path / "copy", 10)
+    assert followed(tmp_path / "copy", BEST) is None
+    assert load_checkpoint(tmp_path / "copy" / "aside_1_step_00000020").state.step == 20
 
 
 def test_later_checkpoints_are_set_aside_and_none_is_lost(run) -> None:

@@ -88,7 +88,7 @@ def test_every_device_s_words_for_it_are_understood(where, monkeypatch) -> None:
         "cuda": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
         "mps": RuntimeError("MPS backend out of memory (MPS allocated: 17.00 GB)"),
     }
-    monkeypatch.setattr("bhushgpt.diagnosis.memory.free_memory", lambda device: 2**30)
+    monkeypatch.setattr("bhushgpt.devices.free_memory", lambda device: 2**30)
     with pytest.raises(UserError) as raised, memory_explained(CONFIG, where):
         raise words[where]
     message = str(raised.value)

@@ -3,7 +3,7 @@
 import pytest
 import requests
 
-from bhushgpt.data.openwebtext import CorpusPart, find_openwebtext
+from bhushgpt.data.openwebtext import FoundCorpus, find_openwebtext
 from bhushgpt.sources.downloads import DownloadError, web_reason
 from tests.test_large_downloads import FILE, Server, fetch, server
 
@@ -45,7 +45,7 @@ def test_offline_the_stand_in_comes_with_a_clear_note(tmp_path, monkeypatch) -> 
     monkeypatch.setattr("bhushgpt.data.openwebtext.stand_in", lambda: tmp_path / "made.tar")
     monkeypatch.setattr("bhushgpt.data.openwebtext.cache_folder", lambda: tmp_path)
     (source,) = find_openwebtext()
-    assert isinstance(source, CorpusPart)
+    assert isinstance(source, FoundCorpus)
     assert source.notice == (
         "OpenWebText itself could not be had (the server could not be reached). "
         "This is a Stand-in for OpenWebText (pages cut from three books)."

@@ -57,7 +57,7 @@ def prepared(tmp_path, bad: bytes, limits: UnpackingLimits | None = None) -> dic
     text = ByteTokenizer().decode([*tokens.train, *tokens.held_out])
     assert "evil" not in text and "root:" not in text
     assert all(page in text for page in PAGES)
-    return tokens.manifest
+    return dict(tokens.manifest)
 
 
 @pytest.mark.parametrize("kind", ["../", "absolute", "duplicate", *KINDS])

@@ -67,7 +67,7 @@ def test_killed_while_joining_it_goes_on(tmp_path, monkeypatch, moment) -> None:
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
         if moment == "manifest missing":
-            patch.setattr(preparation, "write_prepared_manifest", die)
+            patch.setattr(preparation, "write_tokens_manifest", die)
         elif moment == "train joined":
             join = preparation.join_shards
             patch.setattr(

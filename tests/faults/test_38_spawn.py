@@ -1,6 +1,6 @@
 """Fault 38: worker processes on Windows and macOS, where the caller's script is run once more."""
 
-import json
+import os
 import subprocess
 import sys
 
@@ -25,6 +25,18 @@ from bhushgpt.tokenizers import ByteTokenizer
 tokenizer = ByteTokenizer()
 plan = make_plan(find_shards(["pages.tar"]), tokenizer, "Pages", held_out=0.2)
 print(sum(done.documents for done in prepare(plan, tokenizer, "out", workers=2)))
+"""
+# Run by a worker as it starts: writes down all that it loads from then on.
+SPY = """
+import os, sys
+
+class Spy:
+    def find_spec(self, name, path=None, target=None):
+        with open({log!r} + str(os.getpid()), "a") as file:
+            print(name, file=file)
+
+if "loky.backend.popen_loky_posix" in sys.orig_argv:
+    sys.meta_path.insert(0, Spy())
 """
 # The same handed to multiprocessing: what the workers of our own protect from.
 PROCESS = """
@@ -64,11 +76,13 @@ def test_multiprocessing_itself_refuses_such_a_script(tmp_path) -> None:
     assert "__name__ == '__main__'" in done.stderr
 
 
-def test_the_workers_load_neither_torch_nor_the_callers_script() -> None:
-    code = (
-        "import sys, json; import bhushgpt.data.preparation, bhushgpt.data.preparation\n"
-        "import bhushgpt.data.preparation, bhushgpt.bpe\n"
-        "print(json.dumps('torch' in sys.modules))"
-    )
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert json.loads(said.stdout) is False
+def test_the_workers_load_neither_torch_nor_the_callers_script(tmp_path, monkeypatch) -> None:
+    openwebtext(tmp_path / "pages.tar", PAGES)
+    (tmp_path / "sitecustomize.py").write_text(SPY.format(log=str(tmp_path / "log")))
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    done = run(UNGUARDED, tmp_path)
+    assert done.returncode == 0, done.stderr
+    logs = [file.read_text().split() for file in tmp_path.glob("log*")]
+    assert any("bhushgpt.data.preparation" in modules for modules in logs)  # one did work
+    for modules in logs:
+        assert not {"torch", "script", "__mp_main__"} & {*modules}

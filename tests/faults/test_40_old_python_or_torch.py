@@ -52,6 +52,7 @@ def test_the_command_says_it_before_it_loads_anything(monkeypatch, capsys) -> No
     assert program.start() == 1
     assert capsys.readouterr().err.startswith("BhushGPT needs Python 3.11")
     monkeypatch.undo()
+    monkeypatch.setattr(sys, "argv", ["bhushgpt", "info"])
     monkeypatch.setattr(metadata, "version", lambda name: "2.9.0")
     assert program.start() == 1
     assert capsys.readouterr().err.startswith("BhushGPT needs PyTorch 2.10")

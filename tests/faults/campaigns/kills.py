@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from bhushgpt.errors import UserError
-from bhushgpt.files import lock_run
+from bhushgpt.files import one_writer
 from bhushgpt.presets import RunConfig
 from bhushgpt.storage.checkpoints import load_checkpoint, save_checkpoint
 from bhushgpt.storage.run_folder import LEFT, newest_good_checkpoint, step_of, sweep
@@ -66,7 +66,7 @@ def settings() -> RunConfig:
 
 def live(folder: Path, pipe: int) -> None:
     """Be the run: go on from the newest checkpoint, and say what is done, until killed."""
-    with lock_run(folder):
+    with one_writer(folder):
         for sentence in sweep(folder):
             os.write(pipe, f"swept {sentence}\n".encode())
         checkpoint = load_checkpoint(newest_good_checkpoint(folder)[0])
