@@ -9,6 +9,7 @@ Lesson: notebook 03.
 
 import json
 from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, Self, cast, get_args, runtime_checkable
 
@@ -105,7 +106,11 @@ def described_kind(data: Any, *kinds: str) -> str:
     kind = data.get("kind") if isinstance(data, dict) else None
     if kind not in kinds:
         found = "no tokenizer" if kind is None else f"a tokenizer of kind {kind!r}"
-        raise UserError(f"This describes {found}; expected is one of: {', '.join(sorted(kinds))}.")
+        close = get_close_matches(str(kind), kinds, n=1)
+        question = f" Did you mean {close[0]!r}?" if close else ""
+        raise UserError(
+            f"This describes {found}; expected is one of: {', '.join(sorted(kinds))}.{question}"
+        )
     return kind
 
 

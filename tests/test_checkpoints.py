@@ -224,7 +224,7 @@ def changed(saved, path, value):
         ("step", -5, "says step -5 of 6"),
         ("step", 10**9, "says step 1000000000 of 6"),
         ("step", "x", r"Expected `int`, got `str` - at `\$\.step`"),
-        ("tokenizer_kind", "bep", "a tokenizer of kind 'bep'. Did you mean 'bpe'"),
+        ("tokenizer_kind", "bep", "a tokenizer of kind 'bep'; .* Did you mean 'bpe'"),
         ("characters", "abc", "does not fit its fingerprint"),
         ("tokenizer", CharTokenizer("ab").to_dict(), "tokenizer in .* has 2 tokens, its model 10"),
     ],

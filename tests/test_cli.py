@@ -341,7 +341,7 @@ def test_an_error_of_our_own_goes_to_a_file_instead_of_the_screen(monkeypatch, c
     def fail(name):
         raise KeyError("planted")
 
-    monkeypatch.setattr("bhushgpt.commands.model.pick_device", fail)
+    monkeypatch.setattr("bhushgpt.devices.describe_device", fail)
     assert main(["info"]) == 70
     captured = capsys.readouterr()
     assert "Traceback" not in captured.err

@@ -212,7 +212,7 @@ def test_any_command_line_ends_with_a_status_and_a_sentence(words, tmp_path, mon
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BHUSHGPT_RUNS", str(tmp_path / "runs"))
     monkeypatch.setattr("bhushgpt.commands.train.start_session", refuse)
-    monkeypatch.setattr("bhushgpt.commands.model.load_text", refuse)
+    monkeypatch.setattr("bhushgpt.commands.information.load_text", refuse)
     said = io.StringIO()
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
         try:
