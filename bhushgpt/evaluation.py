@@ -6,6 +6,7 @@ Lesson: notebook 05.
 """
 
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +59,7 @@ def evaluate(
     stride: int | None = None,
     batch_size: int = 64,
     text_bytes: int | None = None,
+    watch: Callable[[range], Iterable[int]] = iter,
 ) -> Evaluation:
     """Predict every token of a text but the first, each exactly once.
 
@@ -74,6 +76,7 @@ def evaluate(
         stride: T // 2 if left out. T is fastest, 1 gives every token its full past.
         batch_size: B, windows at a time.
         text_bytes: UTF-8 bytes of tokens[1:], for bits per byte.
+        watch: Is given the batches, as a range, and gives them back one by one: `tqdm` for a bar.
 
     Raises:
         UserError: If there are fewer than two tokens, the context is below 1, or the stride is
@@ -104,7 +107,7 @@ def evaluate(
     skips = np.append(0, starts[:-1] + length) - starts
     total = 0.0
     with eval_mode(model):
-        for first in range(0, len(starts), batch_size):
+        for first in watch(range(0, len(starts), batch_size)):
             chosen = slice(first, first + batch_size)
             windows = tokens[starts[chosen, None] + np.arange(length + 1)]
             losses = _window_losses(model, torch.from_numpy(windows.astype(np.int64)).to(device))

@@ -77,6 +77,7 @@ class Cached(LanguageModel):
     Args:
         model: A GPT. Of another model nothing is kept: it computes the whole window at each call.
         capacity: Room for so many tokens is set aside; left out, for the whole context.
+        exact: Whether a text longer than the context is continued as the plain model does it.
 
     Attributes:
         context_length: The model's.
@@ -88,11 +89,14 @@ class Cached(LanguageModel):
     (torch.Size([1, 3, 7]), torch.Size([1, 1, 7]))
     """
 
-    def __init__(self, model: LanguageModel, *, capacity: int | None = None) -> None:
+    def __init__(
+        self, model: LanguageModel, *, capacity: int | None = None, exact: bool = True
+    ) -> None:
         super().__init__()
         self.model = model
         self.context_length = model.context_length
         self.capacity = capacity or model.context_length
+        self.exact = exact
         self._seen: Tensor | None = None
         self._layers: list[LayerCache] = []
         self.train(model.training)
@@ -105,11 +109,9 @@ class Cached(LanguageModel):
         """
         if not isinstance(self.model, GPT):
             return self.model(ids)
-        known = self._known(ids)
-        if known == 0:
-            self._start(len(ids), len(self.model.blocks))
+        new = self._new(ids)  # (B, _)
         self._seen = None  # an interrupted call leaves layers of unequal length: start again then
-        logits = self.model(ids[:, known:], self._layers)  # (B, _, V)
+        logits = self.model(new, self._layers)  # (B, _, V)
         self._seen = ids.clone()  # the caller may write the next token into the same tensor
         return logits
 
@@ -127,6 +129,22 @@ class Cached(LanguageModel):
         """Take the next ids for a new text, in the memory of the old one where it fits."""
         self._seen = None
 
+    @property
+    def length(self) -> int:
+        """How many tokens are kept now."""
+        return self._layers[0].length if self._layers else 0
+
+    def _new(self, ids: Tensor) -> Tensor:
+        """Return the ids (B, _) that are to be computed; the layers hold what is before them."""
+        assert isinstance(self.model, GPT)
+        known = known_ids(ids, self._seen, slides=not self.exact)
+        new = ids[:, known:]  # (B, _)
+        if known and self.length + new.shape[1] <= self.capacity:
+            return new
+        self._start(len(ids), len(self.model.blocks))
+        fits = ids.shape[1] <= self.capacity and not known
+        return ids if self.exact or fits else later_half(ids, self.capacity)
+
     def _start(self, n_rows: int, n_layer: int) -> None:
         """Empty the layers; memory is set aside again only for another number of rows."""
         if self._layers and self._layers[0].memory_bytes and self.stores[0].shape[1] == n_rows:
@@ -135,9 +153,33 @@ class Cached(LanguageModel):
         else:
             self._layers = [LayerCache(self.capacity) for _ in range(n_layer)]
 
-    def _known(self, ids: Tensor) -> int:
-        """Return how many leading ids the cache holds: all of the last call's, or none."""
-        seen = self._seen
-        if seen is None or seen.shape[1] >= ids.shape[1]:
-            return 0
-        return seen.shape[1] if torch.equal(ids[:, : seen.shape[1]], seen) else 0
+
+def known_ids(ids: Tensor, seen: Tensor | None, *, slides: bool = False) -> int:
+    """Return how many of the ids (B, T), from the first on, were given the call before.
+
+    Args:
+        ids: What is given now.
+        seen: What was given then, (B, S).
+        slides: Whether ids that have moved on by one token, T = S, are known but for the last.
+
+    >>> known_ids(torch.tensor([[1, 2, 3]]), torch.tensor([[1, 2]]))
+    2
+    >>> known_ids(torch.tensor([[2, 3]]), torch.tensor([[1, 2]]), slides=True)
+    1
+    """
+    if seen is None or len(seen) != len(ids):
+        return 0
+    length = seen.shape[1]
+    if length < ids.shape[1]:
+        return length if torch.equal(ids[:, :length], seen) else 0
+    moved = slides and length == ids.shape[1] and torch.equal(ids[:, :-1], seen[:, 1:])
+    return length - 1 if moved else 0
+
+
+def later_half(ids: Tensor, capacity: int) -> Tensor:
+    """Return the last of the ids (B, T), as many as fill half of a cache.
+
+    >>> later_half(torch.arange(9)[None], capacity=8)
+    tensor([[5, 6, 7, 8]])
+    """
+    return ids[:, -max(1, capacity // 2) :]

@@ -167,3 +167,16 @@ def test_a_stride_outside_1_to_the_context_is_refused(stride):
 def test_a_context_below_1_is_refused():
     with pytest.raises(UserError, match="context_length is 0: it must be at least 1"):
         evaluate(MODEL, text(50), context_length=0)
+
+
+def test_whoever_watches_sees_every_batch_and_changes_nothing():
+    tokens, seen = text(100), []
+
+    def watch(batches):
+        for batch in batches:
+            seen.append(batch)
+            yield batch
+
+    plain = evaluate(MODEL, tokens, batch_size=5)
+    assert evaluate(MODEL, tokens, batch_size=5, watch=watch) == plain
+    assert seen == list(range(0, 24, 5))  # 24 windows of 8, 4 apart

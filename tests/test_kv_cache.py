@@ -2,13 +2,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from bhushgpt import attention
+from bhushgpt import attention, kv_cache
 from bhushgpt.bigram import Bigram, BigramConfig
 from bhushgpt.generation import Sampling, generate
 from bhushgpt.gpt import GPT, GPTConfig
 from bhushgpt.kv_cache import Cached, LayerCache
 from bhushgpt.language_model import sample
 from bhushgpt.positions import Positions, Rotary
+from bhushgpt.speed import FastCached
 
 POSITIONS = ("learned", "sinusoidal", "rotary")
 FORMS = ("explicit", "fused")
@@ -252,8 +253,39 @@ def test_a_cache_that_keeps_the_values_of_another_prompt_is_caught(monkeypatch) 
     cached = Cached(model)
     first, second = prompts(1, 3), prompts(1, 5).flip(1)
     monkeypatch.setattr(
-        Cached, "_known", lambda self, ids: 0 if self._seen is None else self._seen.shape[1]
+        kv_cache, "known_ids", lambda ids, seen, slides: 0 if seen is None else seen.shape[1]
     )
     cached(first)
     with torch.no_grad():
         assert not torch.allclose(cached(second)[:, -1], model(second)[:, -1], atol=1e-3)
+
+
+def in_half_windows(model: GPT, start: torch.Tensor, n_tokens: int) -> torch.Tensor:
+    """Greedy tokens by hand: a full window is given up for its later half."""
+    text, window = start, start[:, -CONTEXT:]
+    for _ in range(n_tokens):
+        with torch.no_grad():
+            new = model(window)[:, -1].argmax(-1, keepdim=True)
+        text = torch.cat([text, new], dim=1)
+        full = window.shape[1] == CONTEXT
+        window = text[:, -(CONTEXT // 2) :] if full else torch.cat([window, new], dim=1)
+    return text
+
+
+@pytest.mark.parametrize("kind", [Cached, FastCached])
+@pytest.mark.parametrize("position", POSITIONS)
+@pytest.mark.parametrize("length", [1, CONTEXT - 1, CONTEXT, CONTEXT + 3])
+def test_a_full_cache_that_is_not_exact_keeps_half_a_window(kind, position, length) -> None:
+    model, start = make_gpt(position=position), prompts(2, length)
+    expected = in_half_windows(model, start, 4 * CONTEXT)
+    assert torch.equal(drawn(kind(model, exact=False), start, 4 * CONTEXT, temperature=0), expected)
+    assert not torch.equal(drawn(kind(model), start, 4 * CONTEXT, temperature=0), expected)
+
+
+@pytest.mark.parametrize("kind", [Cached, FastCached])
+def test_beyond_the_context_a_token_costs_less_than_two_positions(kind) -> None:
+    model, positions = make_gpt(), []
+    model.tokens.register_forward_hook(lambda _, ids, __: positions.append(ids[0].numel()))
+    steps = 20 * CONTEXT
+    drawn(kind(model, exact=False), prompts(1, CONTEXT), steps, temperature=0)
+    assert sum(positions) < 2.2 * steps

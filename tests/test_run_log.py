@@ -23,7 +23,7 @@ from bhushgpt.runs.monitoring import (
 )
 from bhushgpt.speed.acceleration import AcceleratedLoss
 from bhushgpt.storage.checkpoints import load_checkpoint
-from bhushgpt.storage.run_folder import followed
+from bhushgpt.storage.run_folder import followed, list_checkpoints
 from bhushgpt.training import Report
 from tests.interrupted_runs import STEPS, history, train
 
@@ -55,6 +55,44 @@ def test_every_step_of_a_run_is_logged_with_all_of_it(run):
         assert 0 < line["mfu"] < 1
     record = json.loads((run / "run.json").read_text())
     assert record["matmul_limit"] == machine_limit("cpu", "float32")
+
+
+def test_the_history_is_read_once_when_a_run_goes_on_and_before_its_clock_starts(
+    text, tmp_path, monkeypatch
+):
+    out = tmp_path / "run"
+    assert train(text, out, "--save-every", 4, "--keep", 10) == 0
+    events, read = [], RunFolder.history
+
+    def history(self):
+        events.append("read")
+        return read(self)
+
+    def started(self, begin=RunLog.start):
+        events.append("clock")
+        begin(self)
+
+    monkeypatch.setattr(RunFolder, "history", history)
+    monkeypatch.setattr(RunLog, "start", started)
+    monkeypatch.setattr(session.Session, "record", lambda *parts: None)
+    assert main(["train", "--resume", str(list_checkpoints(out)[1])]) == 0
+    # The log's own start, one before the first of the 26 steps, and one behind each of them.
+    assert events == ["read", *["clock"] * (2 + STEPS - 4), "read"]
+
+
+def test_results_are_measured_in_the_precision_of_the_training(text, tmp_path, monkeypatch):
+    seen = []
+
+    def evaluated(*arguments, measure=session.evaluate, **more):
+        seen.append(torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu"))
+        return measure(*arguments, **more)
+
+    monkeypatch.setattr(session, "evaluate", evaluated)
+    for number, precision in enumerate(("bfloat16", "float32")):
+        out = tmp_path / str(number)
+        assert train(text, out, "--precision", precision, steps=2) == 0
+        assert main(["evaluate", "--run", str(out)]) == 0
+    assert seen == [torch.bfloat16, torch.bfloat16, False, False]
 
 
 def test_numbers_that_a_machine_cannot_multiply_have_no_limit(monkeypatch):

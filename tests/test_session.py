@@ -192,7 +192,7 @@ def test_a_text_is_its_characters_in_two_parts(tmp_path):
     corpus = load_text(file)
     text = open_text(str(file), held_out=0.1, context_length=8)
     assert text.tokenizer.decode(np.concatenate([text.train, text.held_out])) == corpus.text
-    assert np.asarray(text.train).dtype == np.uint16
+    assert np.asarray(text.train).dtype == np.uint8
     # Bytes, not characters: the umlaut counts twice.
     assert text.held_out_bytes == len(corpus.text[-75 + 1 :].encode())
 

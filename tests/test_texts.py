@@ -6,11 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from bhushgpt import tokenizers
 from bhushgpt.commands.line import main
 from bhushgpt.data.prepared import PreparedTokens
 from bhushgpt.errors import UserError
@@ -54,13 +56,45 @@ def test_prepared_tokens_are_the_text_and_stay_on_the_disk(prepared):
     assert text.held_out_bytes == found.held_out_bytes
 
 
-def test_of_very_many_tokens_the_first_are_judged_and_counted(prepared, monkeypatch):
-    monkeypatch.setattr(training_text, "JUDGED_TOKENS", 500)
+def test_a_text_in_memory_takes_a_few_bytes_for_each_of_its_own(tmp_path, monkeypatch):
+    # Lists of ids took 13.5 to 15. Found now are 4.6, 3.0 for ASCII: the bytes, the text with two
+    # bytes a character, and the room that Python takes to turn one into the other.
+    monkeypatch.setattr(tokenizers, "PIECE", 2**14)
+    file = tmp_path / "long.txt"
+    file.write_text("“The cat sat on the mat,” he said. It was 4 o’clock.\n" * 20_000, "utf-8")
+    tracemalloc.start()
+    text = open_text(str(file))
+    kept, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert text.tokens > 10**6
+    assert kept < 1.2 * file.stat().st_size
+    assert peak < 5 * file.stat().st_size
+
+
+def test_a_long_held_out_part_is_judged_by_pieces_of_all_of_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(training_text, "JUDGED_TOKENS", 128)
+    file = tmp_path / "mine.txt"
+    file.write_text("".join(chr(97 + n % 26) for n in range(20_000)))
+    text = open_text(str(file))
+    assert len(text.held_out) == 128 == text.held_out_bytes + 1
+    assert (
+        text.held_out_is == "128 tokens, evenly spread over the held-out last tenth (2,000 tokens)"
+    )
+    ids = [n % 26 for n in range(18_000, 20_000)]
+    assert text.held_out[:2].tolist() == ids[:2] and text.held_out[-2:].tolist() == ids[-2:]
+    assert text.held_out[64:66].tolist() == ids[1014:1016]  # the 33rd of 64, 31.71 apart
+
+
+def test_of_very_many_tokens_a_part_is_judged_and_the_first_are_counted(prepared, monkeypatch):
+    monkeypatch.setattr(training_text, "JUDGED_TOKENS", 640)
     monkeypatch.setattr(training_text, "COUNTED_TOKENS", 3000)
     text, found = open_text(str(prepared)), PreparedTokens.open(prepared)
-    assert text.held_out.tolist() == found.held_out.tolist()[:500]
-    assert text.held_out_bytes == 500  # each token is a byte here
-    assert text.held_out_is == "the first 500 held-out tokens"
+    whole = found.held_out.tolist()
+    assert len(text.held_out) == 640 == text.held_out_bytes  # each token is a byte here
+    assert text.held_out[:10].tolist() == whole[:10] and text.held_out[-10:].tolist() == whole[-10:]
+    assert text.held_out_is == (
+        f"640 tokens, evenly spread over the held-out documents ({len(whole):,} tokens)"
+    )
     assert text.floors() == count_floors(
         np.asarray(found.train)[:3000], text.held_out, found.tokenizer.vocab_size
     )

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bhushgpt import tokenizers
 from bhushgpt.corpus import load_text
 from bhushgpt.errors import UserError
 from bhushgpt.tokenizers import ByteTokenizer, CharTokenizer, load_tokenizer, tokenizer_from_dict
@@ -160,3 +161,31 @@ def test_a_missing_file_is_named(tmp_path):
         load_tokenizer(tmp_path / "none.json")
     with pytest.raises(UserError, match="kind 'words'; expected is one of: bpe, bytes, characters"):
         tokenizer_from_dict({"kind": "words"})
+
+
+@settings(deadline=None)
+@given(st.text(st.characters(), min_size=1), st.text(st.characters()))
+def test_arrays_hold_the_ids_of_the_lists(alphabet, text):
+    small = CharTokenizer.from_text(alphabet)
+    for tokenizer in (CharTokenizer.from_text(alphabet + text), ByteTokenizer()):
+        ids = tokenizer.encode_to_numpy(text)
+        assert ids.tolist() == tokenizer.encode(text)
+        assert ids.dtype == np.min_scalar_type(tokenizer.vocab_size - 1)
+    try:
+        expected = small.encode(text)
+    except UserError as error:
+        with pytest.raises(UserError) as caught:
+            small.encode_to_numpy(text)
+        assert str(caught.value) == str(error)
+    else:
+        assert small.encode_to_numpy(text).tolist() == expected
+
+
+def test_a_text_of_many_pieces_is_looked_up_whole(monkeypatch):
+    monkeypatch.setattr(tokenizers, "PIECE", 7)
+    text = "".join(map(chr, range(32, 700)))
+    tokenizer = CharTokenizer.from_text(text)
+    assert tokenizer.encode_to_numpy(text[::-1]).tolist() == tokenizer.encode(text[::-1])
+    assert tokenizer.encode_to_numpy("").tolist() == []
+    with pytest.raises(UserError, match="at position 20"):
+        tokenizer.encode_to_numpy("a" * 20 + "山")

@@ -291,7 +291,7 @@ def is_held_out(data: bytes, share: float) -> bool:
 
 
 class DocumentEncoder:
-    """Encodes documents with a tokenizer, fast where the tokenizer has a fast way.
+    """Encodes documents with a tokenizer, long ones in pieces.
 
     Args:
         tokenizer: Any of the course's.
@@ -305,9 +305,6 @@ class DocumentEncoder:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
-        fast: Any = getattr(tokenizer, "encode_to_numpy", None)
-        # "<|endoftext|>" in a page is text like any other: never the special token.
-        self._encode = fast or getattr(tokenizer, "encode_ordinary", tokenizer.encode)
         end = getattr(tokenizer, "eot_id", None)
         self.end = np.array([end] if end is not None else tokenizer.encode("\n\n"))
         """What stands behind every document: the tokenizer's special token, else a blank line."""
@@ -318,9 +315,11 @@ class DocumentEncoder:
         Raises:
             UserError: If the tokenizer cannot encode it.
         """
+        # "<|endoftext|>" in a page is text like any other: this is never the special token.
+        encode = self.tokenizer.encode_to_numpy
         if len(text) <= LONGEST_PIECE:
-            return np.asarray(self._encode(text))
-        return np.concatenate([np.asarray(self._encode(piece)) for piece in pieces_to_encode(text)])
+            return encode(text)
+        return np.concatenate([encode(piece) for piece in pieces_to_encode(text)])
 
 
 def pieces_to_encode(text: str, longest: int = LONGEST_PIECE) -> Iterator[str]:

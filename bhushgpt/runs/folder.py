@@ -1,12 +1,8 @@
-"""The folder of a run: what was asked for, what came of it, and how the loss went.
+"""The folder of a run: where it is, what was asked for, what came of it, how the loss went.
 
-What a run's record says when it starts, and what is found again by it.
-
-Where a run is: a new folder, one that was named, or the one to go on with.
-
-How a run is computed and saved: all that may be changed when it goes on.
-
-What decides the numbers, sizes and rates and steps, is in `RunConfig` and stays as it was.
+`RunFolder` reads and writes its files. `RunOptions` is how a run is computed and saved, which may
+change when it goes on; what decides its numbers, sizes and rates and steps, is in `RunConfig` and
+stays. `find_place` chooses the folder: a new one, one that was named, or the one to go on with.
 
 Lesson: notebook 17.
 """
@@ -159,12 +155,19 @@ class RunFolder:
         """Return the samples in order, read like the history."""
         return [line for line in self._lines(SAMPLES) if isinstance(line.get("text"), str)]
 
-    def rewind(self, step: int) -> None:
-        """Forget what was logged after a step: a run that goes on from there does it again."""
-        for name, lines in ((HISTORY, self.history()), (SAMPLES, self.samples())):
-            kept = [json.dumps(line) + "\n" for line in lines if line["step"] <= step]
+    def rewind(self, step: int) -> list[dict[str, Any]]:
+        """Forget what was logged after a step: a run that goes on from there does it again.
+
+        Returns:
+            The history that is left, so that nobody need read a long one twice.
+        """
+        history = [line for line in self.history() if line["step"] <= step]
+        samples = [line for line in self.samples() if line["step"] <= step]
+        for name, kept in ((HISTORY, history), (SAMPLES, samples)):
             if kept or (self.path / name).exists():
-                write_atomically(self.path / name, "".join(kept).encode("utf-8"))
+                text = "".join(json.dumps(line) + "\n" for line in kept)
+                write_atomically(self.path / name, text.encode("utf-8"))
+        return history
 
     def _append(self, name: str, line: Mapping[str, Any]) -> None:
         with (self.path / name).open("a", encoding="utf-8") as stream:

@@ -1,15 +1,15 @@
-"""Looking up from training now and then: how is the held-out text predicted, what is written?
+"""What is seen of a run while it trains: a line for every step, and a glance now and then.
 
-What is written down after every step: the report, the speed, and how much of the machine it is.
-
-The history of a run where TensorBoard finds it. TensorBoard is optional.
+`RunLog` writes each step's report, its speed, and what share of the machine that is; `Board` the
+same for TensorBoard, which is optional. `Glances` predicts a part of the held-out text and draws a
+sample, ten times in a run.
 
 Lesson: notebook 17.
 """
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -192,6 +192,7 @@ class Glances:
         steps: Of the whole run.
         options: How the model computes.
         world: Who takes part.
+        history: Of the run so far.
 
     Attributes:
         best: (nats, step) of the lowest glance so far.
@@ -205,6 +206,7 @@ class Glances:
         steps: int,
         options: RunOptions,
         world: World,
+        history: Iterable[Mapping[str, Any]] = (),
     ) -> None:
         self.model = model
         self.text = text
@@ -213,7 +215,6 @@ class Glances:
         self.precision: Precision = cast(Precision, options.precision)  # no longer auto
         self.world = world
         self.sharded = options.strategy == "fsdp" and world.size > 1
-        history = log.run.history()
         seen = [(line["held_out"], line["step"]) for line in history if "held_out" in line]
         self.best: tuple[float, int] | None = min(seen, default=None)
 

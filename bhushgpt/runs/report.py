@@ -1,6 +1,8 @@
 """What a run says before it starts and after it ends, and what it leaves behind.
 
-One command from nothing to a GPT that has read a book: the ladder, samples, and every file.
+Before: the text, the model, the memory and the time it will take. After: the ladder, on which the
+trained model is the last rung, and a picture of its curve. The demo is a run with both, and three
+prompts continued.
 
 Lesson: notebook 17.
 """
@@ -8,9 +10,10 @@ Lesson: notebook 17.
 import json
 import math
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -30,6 +33,7 @@ from bhushgpt.speed import World
 from bhushgpt.storage import list_checkpoints
 
 LADDER, CURVE = "ladder.json", "curve.png"
+History = Sequence[Mapping[str, Any]]
 
 
 def describe_run(session: Session) -> str:
@@ -77,14 +81,15 @@ def results(session: Session) -> str:
     name = session.config.preset
     rungs[f"{name}, trained" if name in rungs else name] = result.nats_per_token
     write_atomically(session.run.path / LADDER, (json.dumps(rungs, indent=2) + "\n").encode())
-    session.record(result, rungs, floors.best_order)
-    notice = save_curve(session, floors)
+    history = session.run.history()
+    session.record(result, rungs, floors.best_order, history)
+    notice = save_curve(session, floors, history)
     # All rungs predict the same tokens, so nats and bits per byte differ by one factor.
     bits = ladder_table(rungs, f"bits per {text.unit}")
     counted = len(text.counted)
     part = "" if counted == len(text.train) else f", counted on the first {counted:,} tokens"
     return (
-        f"{glances_table(session)}Loss on {text.held_out_is}, the same {result.tokens:,} "
+        f"{glances_table(history)}Loss on {text.held_out_is}, the same {result.tokens:,} "
         f"{text.unit}s for all (n-gram: the best of 3 to 7 is {floors.best_order}{part}):\n\n"
         f"{bits}{_bits_per_byte(text, result)}{notice}"
     )
@@ -98,24 +103,23 @@ def _bits_per_byte(text: Text, result: Evaluation) -> str:
     return f"\n\n1 nat per token is {factor:.4f} bits per byte of this text"
 
 
-def glances_table(session: Session) -> str:
+def glances_table(history: History) -> str:
     """Return the glances at the held-out text, a line each, or nothing if there were none."""
     lines = [
         f"{line['step']:>6}{line['loss']:>10.4f}{line['held_out']:>10.4f}\n"
-        for line in session.run.history()
+        for line in history
         if "held_out" in line
     ]
     return "".join(["  step  training  held out\n", *lines, "\n"]) if lines else ""
 
 
-def save_curve(session: Session, floors: Floors) -> str:
+def save_curve(session: Session, floors: Floors, history: History) -> str:
     """Draw the run's history with the floors into `curve.png`.
 
     Returns:
         Nothing, or a sentence if there is no picture. It is an ornament: whatever keeps it from
         being drawn costs nothing else.
     """
-    history = session.run.history()
     try:
         # Here and not above: matplotlib takes as long to load as a short command to run.
         from bhushgpt.figures import own_style, plot_curve, png_bytes

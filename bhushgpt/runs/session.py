@@ -1,6 +1,7 @@
 """A run that trains: text, settings, model, checkpoints and record, held together.
 
-Saving a run: the checkpoint first, then what the record says of it.
+`Session.train` is the loop of notebook 05 with what a long run needs around it: a log of each step,
+glances at the held-out text, and checkpoints, each written before the record says that it is there.
 
 Lesson: notebook 17.
 """
@@ -11,6 +12,8 @@ import warnings
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, cast
 
 from torch.distributed.fsdp import FSDPModule
 from tqdm import tqdm
@@ -32,11 +35,20 @@ from bhushgpt.runs.monitoring import (
     windows_at_once,
 )
 from bhushgpt.runs.training_text import Text
-from bhushgpt.speed import AcceleratedLoss, Acceleration, World, train_scaled
+from bhushgpt.speed import (
+    AcceleratedLoss,
+    Acceleration,
+    Precision,
+    World,
+    autocast,
+    train_scaled,
+)
 from bhushgpt.storage import save_checkpoint, save_distributed, set_aside_after
 from bhushgpt.tokenizers import Tokenizer
 from bhushgpt.training import NonFinite, Report, StepBatches, TrainState, progress
 from bhushgpt.training_config import TrainingConfig
+
+BAR = "{desc} {percentage:3.0f}%|{bar:20}| {remaining} left"
 
 
 class Saves:
@@ -184,10 +196,12 @@ class Session:
         """
         steps = self.config.training.steps
         save_every = self.options.save_every or usual_interval(steps)
-        with interruption.deferred(), self._log() as log:
-            glances = Glances(self.model, self.text, log, steps, self.options, self.world)
+        with interruption.deferred(), self._log() as (log, history):
+            parts = (self.model, self.text, log, steps, self.options, self.world)
+            glances = Glances(*parts, history)
             training = self.config.training
             reports = train_scaled(self.state, self.batches, training, self.loss, self.loss.scaler)
+            log.start()  # reading the history of a run that goes on is no part of its next step
             try:
                 with closing(self._shown(self.world.reports(reports))) as shown:
                     for report in shown:
@@ -213,21 +227,23 @@ class Session:
         self._saves.save(self.state)
 
     @contextmanager
-    def _log(self) -> Iterator[RunLog]:
-        """Lock the run, forget what is after its checkpoint, and yield what it is logged with."""
+    def _log(self) -> Iterator[tuple[RunLog, list[dict[str, Any]]]]:
+        """Lock the run, forget what is after its checkpoint; yield the log, and what is in it."""
         limit = machine_limit(self.world.device.type, self.options.precision)
         limit = limit * self.world.size if limit else None
         with ExitStack() as stack:
-            board = None
+            board, history = None, []
             if self.world.is_main:
                 stack.enter_context(one_writer(self.run.path))
-                self.run.rewind(self.state.step)
+                history = self.run.rewind(self.state.step)
                 for notice in set_aside_after(self.run.path, self.state.step):
                     tqdm.write(notice, file=sys.stderr)
                 self.run.update(matmul_limit=limit)
                 if self.options.tensorboard:
                     board = Board(self.run.path, self.state.step)
             self.world.barrier()
+            if not self.world.is_main:
+                history = self.run.history()
             where = self.world.device
             stack.enter_context(memory_explained(self.config, where))
             log = RunLog(
@@ -235,7 +251,7 @@ class Session:
             )
             self._saves.start()
             with closing(log):
-                yield log
+                yield log, history
 
     def _shown(self, reports: Iterable[Report]) -> Generator[Report, None, None]:
         """Pass the reports on with a progress bar, and say where the loss jumps."""
@@ -249,17 +265,29 @@ class Session:
             yield report
 
     def evaluate(self) -> Evaluation:
-        """Return the loss over the held-out text."""
-        return evaluate(
-            self.model,
-            self.text.held_out,
-            batch_size=windows_at_once(self.text, self.model),
-            text_bytes=self.text.held_out_bytes,
-        )
+        """Return the loss over what is judged of the held-out text, computed as in training.
 
-    def record(self, result: Evaluation, rungs: Mapping[str, float], best_order: int) -> None:
+        It shows a bar while it takes longer than a moment.
+        """
+        precision = "float32" if self.options.precision == "auto" else self.options.precision
+        bar = partial(tqdm, desc="held-out text", bar_format=BAR, leave=False, delay=1)
+        with autocast(self.world.device, cast(Precision, precision)):
+            return evaluate(
+                self.model,
+                self.text.held_out,
+                batch_size=windows_at_once(self.text, self.model),
+                text_bytes=self.text.held_out_bytes,
+                watch=bar,
+            )
+
+    def record(
+        self,
+        result: Evaluation,
+        rungs: Mapping[str, float],
+        best_order: int,
+        history: Iterable[Mapping[str, Any]],
+    ) -> None:
         """Write what came of the run to its record."""
-        history = self.run.history()
         self.run.update(
             held_out=facts(result),
             glances=[[line["step"], line["held_out"]] for line in history if "held_out" in line],

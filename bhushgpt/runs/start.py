@@ -1,6 +1,7 @@
 """Sessions from names: a fresh run in a new folder, or an earlier one at a checkpoint.
 
-Going on with a run: what may be other than before, and which value holds.
+`start_session` makes everything of a preset and a text; `resume_session` finds everything in a
+folder, and decides what may be other than before; `open_session` only looks at a run.
 
 Lesson: notebook 17.
 """

@@ -11,13 +11,14 @@ import numpy as np
 
 from bhushgpt.batches import split_tokens
 from bhushgpt.corpus import load_text
-from bhushgpt.data import PreparedTokens, is_tokens_folder
+from bhushgpt.data import PreparedTokens, TokenFile, is_tokens_folder
 from bhushgpt.errors import UserError
 from bhushgpt.ngrams import Floors, count_floors
 from bhushgpt.tokenizers import CharTokenizer, Tokenizer
 
-# Of prepared tokens, however many there are, so much is judged and counted: seconds on a laptop.
+# Of a text of any length so much is judged and counted: seconds on a laptop.
 JUDGED_TOKENS = 2**18
+JUDGED_PIECES = 64
 COUNTED_TOKENS = 3_000_000
 
 
@@ -107,10 +108,9 @@ def open_text(
     if digest not in (None, corpus.sha256):
         raise OtherText(f"The text {name!r} has changed.")
     tokenizer = tokenizer or CharTokenizer.from_text(corpus.text)
-    ids = tokenizer.encode(corpus.text)
-    # The smallest type that holds every id: a long text need not fill the memory.
-    tokens = np.array(ids, dtype=np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32)
-    train, judged = split_tokens(tokens, held_out, context_length=context_length)
+    tokens = tokenizer.encode_to_numpy(corpus.text)
+    train, kept = split_tokens(tokens, held_out, context_length=context_length)
+    judged = spread_pieces(kept, JUDGED_TOKENS)
     author = "" if corpus.author == "unknown" else f", {corpus.author}"
     return Text(
         title=f"{corpus.title}{author}",
@@ -121,8 +121,38 @@ def open_text(
         train=train,
         held_out=judged,
         held_out_bytes=len(tokenizer.decode(judged[1:]).encode()),
+        held_out_is=_part_in_words("the held-out last tenth", judged, kept),
         notice=corpus.notice,
     )
+
+
+def spread_pieces(
+    tokens: np.ndarray | TokenFile, most: int, n_pieces: int = JUDGED_PIECES
+) -> np.ndarray:
+    """Return all tokens if they are few, or else pieces of equal length, evenly spread over them.
+
+    A beginning alone would not do: it may be a table of contents. At the seams, one token in
+    thousands, every predictor stands before a jump; it is the same for all.
+
+    Args:
+        tokens: One-dimensional ids.
+        most: How many tokens are returned at most.
+        n_pieces: Of how many pieces they are.
+
+    >>> spread_pieces(np.arange(100), most=6, n_pieces=3).tolist()
+    [0, 1, 49, 50, 98, 99]
+    """
+    if len(tokens) <= most:
+        return np.asarray(tokens)
+    length = most // n_pieces
+    starts = np.linspace(0, len(tokens) - length, n_pieces).astype(int)
+    return np.concatenate([tokens[start : start + length] for start in starts])
+
+
+def _part_in_words(whole: str, judged: np.ndarray, kept: Sequence[int] | np.ndarray) -> str:
+    if len(judged) == len(kept):
+        return whole
+    return f"{len(judged):,} tokens, evenly spread over {whole} ({len(kept):,} tokens)"
 
 
 def _prepared(folder: Path, context_length: int, digest: str | None) -> Text:
@@ -136,7 +166,7 @@ def _prepared(folder: Path, context_length: int, digest: str | None) -> Text:
                 f"{context_length + 1:,} (a context of {context_length:,} and the token after "
                 "it). Prepare more text, or take a preset with a shorter context."
             )
-    judged = np.asarray(found.held_out[:JUDGED_TOKENS])
+    judged = spread_pieces(found.held_out, JUDGED_TOKENS)
     whole = len(judged) == len(found.held_out)
     return Text(
         title=found.title,
@@ -148,9 +178,7 @@ def _prepared(folder: Path, context_length: int, digest: str | None) -> Text:
         train=found.train,
         held_out=judged,
         held_out_bytes=found.held_out_bytes if whole else _text_bytes(judged, found.tokenizer),
-        held_out_is="the held-out documents"
-        if whole
-        else f"the first {len(judged):,} held-out tokens",
+        held_out_is=_part_in_words("the held-out documents", judged, found.held_out),
     )
 
 

@@ -32,7 +32,7 @@ from bhushgpt.attention import CausalSelfAttention
 from bhushgpt.errors import UserError
 from bhushgpt.generation import Sampling, generate, next_ids
 from bhushgpt.gpt import GPT
-from bhushgpt.kv_cache import Cached
+from bhushgpt.kv_cache import Cached, known_ids, later_half
 from bhushgpt.language_model import LanguageModel, eval_mode
 from bhushgpt.positions import Positions, Rotary
 from bhushgpt.speed.small_weights import Int8Linear, PackedLinear
@@ -258,13 +258,14 @@ class FastCached(LanguageModel):
     """`Cached` with one new token computed by a step whose shapes never change.
 
     `generate(FastCached(model), ...)` draws the tokens of `generate(model, ...)`. A prompt, and a
-    window that slides, go through the model as before; a model of other parts (`knows`) does so at
-    every step.
+    window that slides, go through the model as before, the latter at every step unless `exact` is
+    off; a model of other parts (`knows`) goes through `Cached`.
 
     Args:
         model: A GPT. It is used in eval mode, whatever mode it is in.
         capacity: The most tokens kept, if fewer than the context: a shorter cache is read faster.
         compiled: Whether the step goes through torch.compile, which takes 20 to 60 s once.
+        exact: As in `Cached`: without it, a full cache keeps the later half of its tokens.
 
     Attributes:
         context_length: The model's.
@@ -277,16 +278,25 @@ class FastCached(LanguageModel):
     True
     """
 
-    def __init__(self, model: GPT, *, capacity: int | None = None, compiled: bool = False) -> None:
+    def __init__(
+        self,
+        model: GPT,
+        *,
+        capacity: int | None = None,
+        compiled: bool = False,
+        exact: bool = True,
+    ) -> None:
         super().__init__()
         self.context_length = model.context_length
         self.capacity = min(capacity or model.context_length, model.context_length)
         self.compiled = compiled
+        self.exact = exact
         # In tuples they are no submodules, so that eval_mode has nothing to walk through.
         self._model = (model,)
-        self._plain = None if knows(model) else (Cached(model),)
+        self._plain = None if knows(model) else (Cached(model, exact=exact),)
         self._kept: tuple[Cached, StepFunction] | None = None
         self._seen: Tensor | None = None
+        self._length = 0  # tokens in the cache, where the next one goes
 
     @torch.no_grad()
     def forward(self, ids: Tensor) -> Tensor:
@@ -294,30 +304,35 @@ class FastCached(LanguageModel):
         if self._plain:
             with eval_mode(self._model[0]):
                 return self._plain[0](ids)
-        seen, length = self._seen, ids.shape[1]
+        known = known_ids(ids, self._seen, slides=not self.exact)
         self._seen = None  # an interrupted call leaves the cache half filled
-        grown = seen is not None and seen.shape == (len(ids), length - 1)
-        if grown and length <= self.capacity and torch.equal(ids[:, :-1], seen):  # type: ignore[arg-type]
+        if known == ids.shape[1] - 1 and 0 < self._length < self.capacity:
             assert self._kept is not None
             with torch.inference_mode():  # no_grad still prepares for changes in place
-                logits = self._kept[1](ids[:, -1:], ids.new_full((len(ids),), length - 1))  # (B, V)
+                at = ids.new_full((len(ids),), self._length)  # (B,)
+                logits = self._kept[1](ids[:, -1:], at)  # (B, V)
             # A copy outside may be used like any tensor, and the next call cannot overwrite it.
             logits = logits.clone()[:, None]  # (B, 1, V)
+            self._length += 1
         else:
-            logits = self._prefill(ids)  # (B, _, V)
+            logits = self._prefill(ids, known)  # (B, _, V)
         self._seen = ids.clone()  # the caller may write the next token into the same tensor
         return logits
 
-    def _prefill(self, ids: Tensor) -> Tensor:
+    def _prefill(self, ids: Tensor, known: int) -> Tensor:
         model = self._model[0]
         with eval_mode(model):
-            if ids.shape[1] >= self.capacity:  # no room for another token: nothing to keep
+            if self.exact and ids.shape[1] >= self.capacity:  # no room for another: nothing to keep
+                self._length = 0
                 return model(ids)
+            if ids.shape[1] > self.capacity or (known and ids.shape[1] == self.capacity):
+                ids = later_half(ids, self.capacity)
             cached = None if self._kept is None else self._kept[0]
             if cached is None or cached.stores[0].shape[1] != len(ids):
                 cached, self._kept = Cached(model, capacity=self.capacity), None
             cached.forget()
             logits = cached(ids)  # (B, _, V)
+            self._length = ids.shape[1]
             if self._kept is None:
                 step = make_step(model, cached.stores, compiled=self.compiled)
                 self._kept = cached, step
