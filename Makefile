@@ -41,7 +41,7 @@ bench: setup
 	@$(VENV_PYTHON) -m bhushgpt bench $(ARGS)
 
 lab: setup
-	@$(VENV_PYTHON) -m jupyter lab notebooks/00_start_here.ipynb $(ARGS)
+	@GOMP_SPINCOUNT=$${GOMP_SPINCOUNT:-20000} $(VENV_PYTHON) -m jupyter lab notebooks/00_start_here.ipynb $(ARGS)
 
 notebooks: setup
 	@$(VENV_PYTHON) tools/notebooks.py $(ARGS)

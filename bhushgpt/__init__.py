@@ -20,3 +20,10 @@ The rooms, each imported by its name alone (`from bhushgpt.storage import save_c
     commands, bench     the command line; how fast it all is
     exercises           what the notebooks ask, and the checks that answer
 """
+
+import os
+
+# Read by GNU OpenMP when torch is loaded, so it helps whoever imports this before torch. Its
+# threads wait by spinning: beside another program that keeps a core busy, the default makes a step
+# of a small model tens to hundreds of times slower.
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")

@@ -16,9 +16,6 @@ def start() -> int:
 
     A Python that is too old is told in one sentence before anything fails.
     """
-    # Read by GNU OpenMP when torch is loaded. Its threads wait by spinning; on a machine that is
-    # busy with something else the default makes a training step several times slower.
-    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     # Commands draw into files. `!python -m bhushgpt ...` in a notebook hands on the notebook's own
     # backend; where that is unknown, matplotlib would not even load.
     os.environ.pop("MPLBACKEND", None)

@@ -18,7 +18,7 @@ from bhushgpt.errors import UserError
 from bhushgpt.gpt import GPT, GPTConfig
 from bhushgpt.speed import distributed
 from bhushgpt.speed.acceleration import AcceleratedLoss, Acceleration
-from bhushgpt.speed.distributed import RankBatches, World, join_world, wrap
+from bhushgpt.speed.distributed import RankBatches, World, join_world, sharing_notices, wrap
 from bhushgpt.storage.checkpoints import load_checkpoint
 from bhushgpt.storage.distributed import load_distributed
 from bhushgpt.storage.run_folder import MANIFEST, verify_manifest
@@ -117,6 +117,19 @@ def test_more_processes_than_cards_is_one_sentence(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(UserError, match="--nproc-per-node 1, or train with --device cpu"):
         distributed._own_device("cuda", local_rank=1)
+
+
+@pytest.mark.parametrize(
+    ("size", "beside", "kind", "said"),
+    [(2, 2, "cpu", 1), (2, 1, "cpu", 0), (2, 2, "cuda", 0), (1, 1, "cpu", 0)],
+)
+def test_processes_that_share_one_computers_cores_are_told_so(
+    size, beside, kind, said, monkeypatch
+):
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(beside))
+    notices = sharing_notices(World(device=torch.device(kind), size=size))
+    assert len(notices) == said
+    assert all("2 processes share this computer's cores" in notice for notice in notices)
 
 
 def test_a_strategy_that_is_not_there_is_refused():

@@ -1,5 +1,6 @@
-"""Freed memory is kept, which is seen in the pages that the system had to clear."""
+"""What helps training on a CPU: freed memory is kept, and threads that wait do not spin."""
 
+import os
 import platform
 import subprocess
 import sys
@@ -8,11 +9,13 @@ import pytest
 
 from bhushgpt import cpu_settings
 from bhushgpt.cpu_settings import keep_freed_memory
+from tools.stored_form import ROOT
 
 # A process of its own: what is kept is kept for good.
 COUNT = """
 import resource, sys, torch
 from bhushgpt.cpu_settings import keep_freed_memory
+from tools.stored_form import ROOT
 if sys.argv[1] == "kept":
     assert keep_freed_memory()
 wide, x = torch.nn.Linear(64, 2560), torch.randn(4096, 64)
@@ -43,3 +46,18 @@ def test_other_devices_and_libraries_are_left_alone(monkeypatch):
     monkeypatch.setattr(cpu_settings.platform, "libc_ver", lambda: ("", ""))
     assert keep_freed_memory("cpu") is False
     keep_freed_memory.cache_clear()
+
+
+@pytest.mark.parametrize(("own", "found"), [(None, "20000"), ("7", "7")])
+def test_threads_do_not_spin_for_long_once_the_package_is_imported(own, found):
+    environment = {k: v for k, v in os.environ.items() if k != "GOMP_SPINCOUNT"}
+    if own:
+        environment["GOMP_SPINCOUNT"] = own
+    show = "import bhushgpt, os, sys; print(os.environ['GOMP_SPINCOUNT'], 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", show], env=environment, capture_output=True)
+    assert done.stdout.decode().split() == [found, "False"]
+
+
+def test_notebooks_started_by_make_lab_do_not_spin_either():
+    lab = (ROOT / "Makefile").read_text().partition("\nlab:")[2].partition("\n\n")[0]
+    assert "GOMP_SPINCOUNT=$${GOMP_SPINCOUNT:-20000}" in lab

@@ -40,6 +40,7 @@ from bhushgpt.speed import (
     World,
     pick_acceleration,
     pick_precision,
+    sharing_notices,
     wrap,
 )
 from bhushgpt.storage import Checkpoint, load_checkpoint, load_distributed
@@ -122,7 +123,8 @@ def accelerated(
         compile="on" if acceleration.compile else "off",
         quick_products=quick,
     )
-    return settled, acceleration, [*notices, *device_notices(world.device)]
+    notices = [*notices, *device_notices(world.device), *sharing_notices(world)]
+    return settled, acceleration, notices
 
 
 def _built(

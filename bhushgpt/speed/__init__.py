@@ -22,6 +22,7 @@ from bhushgpt.speed.distributed import (
     join_world,
     one_voice,
     shard,
+    sharing_notices,
     wrap,
 )
 from bhushgpt.speed.large_vocabulary import chunked_loss

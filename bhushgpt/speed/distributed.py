@@ -9,6 +9,10 @@ share of each weight and collects a block's weights when they are needed: less m
 The batch of a step is the same for any number of processes, and so is its loss. The main process
 alone prints (`one_voice`).
 
+It is for several computers, or several GPUs. On one computer without a GPU the processes share the
+cores that one process would use alone: there two of them reached 0.94 (ddp) and 0.63 (fsdp) of the
+speed of one with two threads.
+
 On several computers the same command runs on each, with how many there are, which one this is, and
 where the first one listens:
 
@@ -41,7 +45,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
-from bhushgpt.devices import pick_device
+from bhushgpt.devices import abilities, pick_device
 from bhushgpt.errors import UserError, nearest
 from bhushgpt.speed.acceleration import AcceleratedLoss, Acceleration, accelerate
 from bhushgpt.training import LossFunction, Report, StepBatches
@@ -178,6 +182,21 @@ def join_world(device: str = "auto") -> Iterator[World]:
         # as a sharded model, goes now, or at the latest when the program's functions have ended.
         gc.collect()
         atexit.register(gc.collect)
+
+
+def sharing_notices(world: World) -> list[str]:
+    """Return what to say where processes share the cores of one computer.
+
+    >>> sharing_notices(World(device=torch.device("cpu")))
+    []
+    """
+    beside = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    if world.size == 1 or beside == 1 or not abilities(world.device).host:
+        return []
+    return [
+        f"{beside} processes share this computer's cores. One process with all of them is as fast "
+        "or faster: several help over several computers, or GPUs."
+    ]
 
 
 def _own_device(name: str, local_rank: int) -> torch.device:
