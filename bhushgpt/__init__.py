@@ -6,7 +6,8 @@ The core, to be read in the order in which the notebooks finish it (`curriculum.
            cpu_settings | kinds, corpus, tokenizers
     04-06  language_model, ngrams, bigram, batches | optimizers, training_config, training,
            evaluation | mlp_model
-    07-10  positions, attention | transformer, diagrams | gpt, presets, forecast | kv_cache, generation
+    07-10  positions, attention | transformer, diagrams | gpt, presets, forecast | kv_cache,
+           generation
     13     bpe_by_hand, bpe_training, bpe
     19     text_scores, arithmetic_coding, online_counters, mixing, symbol_coding, compression
     23-24  checked_tasks, rewards | without_torch

@@ -25,7 +25,7 @@ def split_tokens(
     """Cut a text in two: the first part to learn from, the last part to be judged on.
 
     The cut is one place, not a random choice of windows: overlapping windows on both sides of a
-    random split would show the model its own examination (notebook 03 measures that leak).
+    random split would show the model what it will be judged on (notebook 03 measures that leak).
 
     Args:
         tokens: One-dimensional array of token ids.

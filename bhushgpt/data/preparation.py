@@ -73,7 +73,7 @@ class Plan:
     """The tokenizer's digest."""
     vocab_size: int
     held_out: float = 0.01
-    """Share of the documents that is kept for the examination."""
+    """Share of the documents that is held out."""
     shards: tuple[Shard, ...]
     skipped: dict[str, int]
     """What was left out already when the shards were looked for: reason to number."""

@@ -68,7 +68,7 @@ class PreparedTokens:
     train: TokenFile
     """The ids to learn from."""
     held_out: TokenFile
-    """The ids of the documents that are kept for the examination."""
+    """The ids of the documents that are held out."""
     held_out_bytes: int
     """UTF-8 bytes of the held-out text: what bits per byte are divided by."""
     digest: str

@@ -272,7 +272,7 @@ _LINE_END = re.compile(r"(?<=\S)\n(?=\S)")
 
 
 def is_held_out(data: bytes, share: float) -> bool:
-    """Return whether a document is kept for the examination; it depends on its bytes alone.
+    """Return whether a document is held out; it depends on its bytes alone.
 
     So the same text falls on the same side wherever it stands, twice or a hundred times, whatever
     the number of workers; a copy of a held-out page is never trained on.
