@@ -7,6 +7,7 @@ Lesson: notebook 00.
 """
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import Literal, TypeVar, cast
@@ -88,6 +89,16 @@ def _made(folder: Path, variable: str) -> Path:
             f"Set the environment variable {variable} to a folder that you may write to."
         ) from None
     return folder
+
+
+def in_notebook() -> bool:
+    """Return whether this runs in the kernel of a notebook.
+
+    >>> in_notebook()
+    False
+    """
+    interactive = sys.modules.get("IPython")  # a kernel has loaded it already
+    return interactive is not None and hasattr(interactive.get_ipython(), "kernel")
 
 
 Scale = Literal["smoke", "laptop", "gpu"]

@@ -21,6 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from bhushgpt.environment import in_notebook
 from bhushgpt.errors import UserError
 
 # Chosen to stay apart for colour-blind readers (Okabe and Ito, "Color Universal Design", 2008);
@@ -103,10 +104,10 @@ def png_bytes(fig: Figure) -> bytes:
 
 
 def show(fig: Figure, alt: str) -> None:
-    """Display the figure with its description, print the description, and close the figure.
+    """Display the figure with its description, and close it.
 
-    In a notebook the picture is a PNG whose output metadata holds `alt`. JupyterLab keeps it but
-    does not hand it to screen readers; the printed line serves them everywhere.
+    In a notebook the picture is a PNG whose output metadata holds `alt`, the text that is read out
+    to those who do not see it. Elsewhere the description is printed in the picture's place.
 
     Args:
         fig: The figure.
@@ -121,22 +122,15 @@ def show(fig: Figure, alt: str) -> None:
             "The figure has no description. Give show(fig, alt=...) a sentence: what kind of plot "
             "it is, what the axes are, and what one should see in it."
         )
-    if _in_notebook():
+    if in_notebook():
         from IPython.display import Image, display
 
         # `retina` shows the picture at half its pixels.
         display(Image(png_bytes(fig), format="png", alt=text, retina=True))
-    print(f"Figure: {text}")
+    else:
+        print(f"Figure: {text}")
     # An open figure would be shown a second time at the end of the cell.
     plt.close(fig)
-
-
-def _in_notebook() -> bool:
-    try:
-        from IPython.core.getipython import get_ipython
-    except ImportError:
-        return False
-    return hasattr(get_ipython(), "kernel")
 
 
 def grid(

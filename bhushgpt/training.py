@@ -15,6 +15,7 @@ Lesson: notebook 05.
 
 import math
 import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from bhushgpt.environment import in_notebook
 from bhushgpt.errors import UserError
 from bhushgpt.language_model import next_token_loss
 from bhushgpt.training_config import TrainingConfig, learning_rate
@@ -269,7 +271,9 @@ def _gradient(
 
 
 def progress(reports: Iterable[Report], steps: int, *, start: int = 0) -> Iterator[Report]:
-    """Pass reports through and show them as one progress bar on the error stream.
+    """Pass reports through and show them as one progress bar.
+
+    It goes to the error stream; in a notebook, which shows that in pink, to the other one.
 
     Args:
         reports: What `train` yields.
@@ -285,7 +289,8 @@ def progress(reports: Iterable[Report], steps: int, *, start: int = 0) -> Iterat
     """
     form = "{percentage:3.0f}%|{bar:20}| step {n_fmt}/{total_fmt}{postfix}, {remaining} left"
     average: float | None = None
-    with tqdm(total=steps, initial=start, bar_format=form, mininterval=0.5) as bar:
+    stream = sys.stdout if in_notebook() else sys.stderr
+    with tqdm(total=steps, initial=start, bar_format=form, mininterval=0.5, file=stream) as bar:
         for report in reports:
             # One batch is noisy: show an average over about the last 20.
             average = report.loss if average is None else 0.95 * average + 0.05 * report.loss

@@ -4,6 +4,7 @@ import gc
 
 import pytest
 
+from bhushgpt import training
 from bhushgpt.training import Report, progress
 
 
@@ -57,3 +58,10 @@ def test_nothing_is_drawn_ahead_and_leaving_closes_the_run():
 def test_no_reports_is_no_error(capsys: pytest.CaptureFixture):
     assert list(progress([], steps=5)) == []
     assert "step 0/5" in capsys.readouterr().err
+
+
+def test_in_a_notebook_the_bar_is_no_pink_box(capsys, monkeypatch):
+    monkeypatch.setattr(training, "in_notebook", lambda: True)
+    list(progress([report(1)], steps=1))
+    shown = capsys.readouterr()
+    assert "step 1/1" in shown.out and shown.err == ""

@@ -211,15 +211,16 @@ def run_demo(
         session.train(interruption)
         interruption.check()
         print(f"\n{results(session)}")
-        for prompt in PROMPTS:
-            _complete(session, prompt)
+        for seed, prompt in enumerate(PROMPTS, start=1):
+            _complete(session, prompt, seed)
     print(f"\nAll of it is in {folder}: the checkpoint, curve.png, run.json, ladder.json. Next:")
     print(completion_command(session))
     print("  make lab     opens notebook 00; notebook 09 builds this very model")
 
 
-def _complete(session: Session, prompt: str) -> None:
-    sampling = Sampling(temperature=0.8, seed=1)
+def _complete(session: Session, prompt: str, seed: int) -> None:
+    # A seed each: with the same draws, different prompts soon go on with the same words.
+    sampling = Sampling(temperature=0.8, seed=seed)
     print(f"\n--- {prompt!r}\n{prompt}", end="")
     for piece in complete_text(session.model, session.text.tokenizer, prompt, 200, sampling):
         print(piece, end="", flush=True)
