@@ -36,6 +36,8 @@ class Lesson:
 
     name: str
     question: str
+    builds: str = ""
+    """What comes out of it, for the table of README.md."""
     minutes: int = 0
     """How long a learner takes for it, reading and exercises included."""
     finishes: tuple[str, ...] = ()
@@ -94,12 +96,12 @@ def read_curriculum(path: Path = ROOT / "curriculum.toml") -> Curriculum:
 
 
 def course_map(lessons: Iterable[Lesson]) -> str:
-    """Return the table of README.md: each notebook, its question and a learner's minutes."""
-    rows = ["| notebook | the question | minutes |", "| --- | --- | --- |"]
+    """Return the table of README.md: each notebook, its question, what it builds, and minutes."""
+    rows = ["| notebook | the question | what you build | minutes |", "| --- | --- | --- | --- |"]
     for lesson in lessons:
         link = f"[{lesson.name}](notebooks/{lesson.name}.ipynb)"
         shown = f"{lesson.name} (planned)" if lesson.planned else link
-        rows.append(f"| {shown} | {lesson.question} | {lesson.minutes} |")
+        rows.append(f"| {shown} | {lesson.question} | {lesson.builds} | {lesson.minutes} |")
     return "\n".join(rows)
 
 
