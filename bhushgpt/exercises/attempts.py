@@ -3,12 +3,18 @@
 Lesson: notebook 00.
 """
 
+import _thread
 import dis
 import inspect
+import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from types import CodeType
 from typing import Any
+
+import numpy as np
+import torch
 
 # A body made of these alone computes nothing: `...`, `pass`, a docstring, `return None`.
 EMPTY_BODY = {
@@ -49,7 +55,14 @@ def given(value: Any) -> Any:
 class Attempt:
     """The learner's function or class, called in its place by the checks of an exercise.
 
-    Lesson: notebook 00.
+    It is given copies of tensors, arrays, lists and dictionaries, so that an answer which changes
+    them spoils nothing that its result is compared with. Models are put back into the mode that
+    they were in.
+
+    Args:
+        answer: What the learner gave.
+        keeps_inputs: Whether an answer that changes what it is given is wrong.
+        in_place: Whether the answer is meant to change what it is given: then it gets no copies.
 
     >>> Attempt(lambda x: x + 1)(2)
     3
@@ -60,8 +73,12 @@ class Attempt:
 type(s) for +: 'int' and 'str' (line 1 of your cell).
     """
 
-    def __init__(self, answer: Callable[..., Any]) -> None:
+    def __init__(
+        self, answer: Callable[..., Any], *, keeps_inputs: bool = False, in_place: bool = False
+    ) -> None:
         self.answer = answer
+        self.keeps_inputs = keeps_inputs
+        self.in_place = in_place
         self.codes = list(_codes(answer))
         self.last_call: tuple[tuple[Any, ...], dict[str, Any], Any] | None = None
 
@@ -70,18 +87,32 @@ type(s) for +: 'int' and 'str' (line 1 of your cell).
 
         Raises:
             NotAttempted: If it is still a stub.
-            Stopped: If it raises, or computes something and forgets to return it.
+            Stopped: If it raises or exits, computes something and forgets to return it, leaves a
+                model in another mode, or changes what it should not.
         """
+        inputs, named = (args, kwargs) if self.in_place else (copied(args), copied(kwargs))
         try:
-            result = self.answer(*args, **kwargs)
-        except Exception as error:
+            with modes_kept([*args, *kwargs.values()]):
+                result = self.answer(*inputs, **named)
+        except (Exception, SystemExit) as error:
             raise self.verdict(error) from None
         if result is None and any(map(_does_something, self.codes)):
             raise Stopped("your function gives nothing back. End it with `return` and the result.")
         self.last_call = (args, kwargs, given(result))
+        if self.keeps_inputs:
+            self._check_inputs([*args, *kwargs.values()], [*inputs, *named.values()], [*kwargs])
         return result
 
-    def verdict(self, error: Exception) -> NotAttempted | Stopped:
+    def _check_inputs(self, before: list[Any], after: list[Any], names: list[str]) -> None:
+        names = [*inspect.signature(self.answer).parameters][: len(before) - len(names)] + names
+        for name, was, now in zip(names, before, after, strict=False):
+            if not unchanged(was, now):
+                raise Stopped(
+                    f"your code changes `{name}`, and whoever gave it still needs it: make "
+                    "something new (x = x + 1 instead of x += 1, a copy of a list)."
+                )
+
+    def verdict(self, error: Exception | SystemExit) -> NotAttempted | Stopped:
         """Tell a stub from a mistake, and put the mistake into a sentence."""
         # torch raises NotImplementedError too (no kernel for this dtype): only the learner's own
         # `raise` means an empty place.
@@ -100,16 +131,125 @@ type(s) for +: 'int' and 'str' (line 1 of your cell).
         if self.last_call is None or inspect.isclass(self.answer):
             return None
         args, kwargs, result = self.last_call
-        came, expected = kind(result), kind(reference(*args, **kwargs))
+        try:
+            came, expected = kind(result), kind(reference(*args, **kwargs))
+        except Exception:  # what the answer was called with may be gone by now, such as a folder
+            return None
         if came == expected:
             return None
         return f"your function gives back {came}, but {expected} is expected."
 
-    def _place(self, error: Exception) -> str:
+    def _place(self, error: BaseException) -> str:
         files = {code.co_filename for code in self.codes}
         frames = traceback.extract_tb(error.__traceback__)
         lines = [frame.lineno for frame in frames if frame.filename in files]
         return f" (line {lines[-1]} of your cell)" if lines else ""
+
+
+def copied(value: Any) -> Any:
+    """Return a copy of tensors, arrays, lists and dictionaries; anything else as it is.
+
+    A tensor that gradients are wanted for stays: its gradient is read where it was made.
+
+    >>> numbers = [1, 2]
+    >>> copied((numbers, 3))[0] is numbers, copied((numbers, 3))
+    (False, ([1, 2], 3))
+    """
+    if isinstance(value, torch.Tensor):
+        return value if value.requires_grad else value.clone()
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if isinstance(value, dict):
+        return {key: copied(each) for key, each in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(copied(each) for each in value)
+    return value
+
+
+def unchanged(before: Any, after: Any) -> bool:
+    """Return whether a copy still holds what it was copied from.
+
+    >>> unchanged(([1, 2], 3), ([1, 2], 3)), unchanged({"a": [1]}, {"a": [1, 2]})
+    (True, False)
+    """
+    if before is after:
+        return True
+    if isinstance(before, torch.Tensor):
+        return before.shape == after.shape and torch.allclose(
+            before, after, rtol=0, atol=0, equal_nan=True
+        )
+    if isinstance(before, np.ndarray):
+        return np.array_equal(before, after)
+    if isinstance(before, dict):
+        return before.keys() == after.keys() and all(
+            unchanged(before[key], after[key]) for key in before
+        )
+    if type(before) in (list, tuple):
+        pairs = zip(before, after, strict=False)
+        return len(before) == len(after) and all(unchanged(*pair) for pair in pairs)
+    return bool(before == after)
+
+
+@contextmanager
+def modes_kept(values: Iterable[Any]) -> Iterator[None]:
+    """Inside the `with`, models may be switched between training and evaluation; put them back.
+
+    Raises:
+        Stopped: If one was left in another mode than it was found in.
+
+    >>> layer = torch.nn.Dropout()
+    >>> with modes_kept([layer, 3]):
+    ...     _ = layer.eval().train()
+    """
+    models = [value for value in values if isinstance(value, torch.nn.Module)]
+    before = [(module, module.training) for model in models for module in model.modules()]
+    try:
+        yield
+    finally:
+        left = [module for module, training in before if module.training != training]
+        for module, training in before:
+            module.training = training
+    if left:
+        now, then = ("eval", "train") if models[0].training else ("train", "eval")
+        raise Stopped(
+            f"your code leaves the model in {now} mode, and it came in {then} mode: put it back "
+            f"with model.{then}() before you return."
+        )
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Inside the `with`, code that is still running after so many seconds is stopped.
+
+    It stops between two lines of Python, in the main thread, where cells run; elsewhere there is no
+    limit.
+
+    Raises:
+        Stopped: Saying how long it ran.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    late = threading.Event()
+
+    def interrupt() -> None:
+        late.set()
+        _thread.interrupt_main()
+
+    timer = threading.Timer(seconds, interrupt)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not late.is_set():
+            raise
+        raise Stopped(
+            f"your code was still running after {seconds:g} seconds and was stopped. Is there a "
+            "loop that never ends?"
+        ) from None
+    finally:
+        timer.cancel()
 
 
 def kind(value: Any) -> str:

@@ -11,9 +11,10 @@ from typing import Any, Literal
 
 import torch
 
-from bhushgpt.exercises.attempts import Attempt, NotAttempted, Stopped, given, kind
+from bhushgpt.exercises.attempts import Attempt, NotAttempted, Stopped, given, kind, time_limit
 
 Status = Literal["right", "not yet", "not attempted"]
+TIME_LIMIT = 60.0  # seconds; right answers take less than 5, and a machine may be busy
 LEADS: dict[Status, str] = {
     "right": "Right",
     "not yet": "Not yet",
@@ -56,12 +57,19 @@ class Question:
     def judge(self, answer: object) -> Outcome:
         """Return what `check` prints. The global random numbers of torch are left untouched."""
         try:
-            with torch.random.fork_rng(devices=[]):
+            with torch.random.fork_rng(devices=[]), time_limit(TIME_LIMIT):
                 torch.default_generator.manual_seed(0)  # the CPU's alone, which is put back
                 mistake = self._mistake(given(answer))
+        except Stopped as sentence:
+            mistake = str(sentence)
         except NotAttempted:
-            return Outcome("not attempted", f"{self.question} ({self.name}.hint() helps.)")
+            return Outcome("not attempted", f"{self.task} ({self.name}.hint() helps.)")
         return Outcome("not yet", mistake) if mistake else Outcome("right", self.praise)
+
+    @property
+    def task(self) -> str:
+        """The question, and what else must hold."""
+        return self.question
 
     def hint(self) -> None:
         """Print the next hint; after the last one they start again."""
@@ -103,6 +111,16 @@ class Exercise(Question):
 
     reference: Callable[..., Any]
     checks: Callable[[Callable[..., Any]], str | None]
+    keeps_inputs: bool = False
+    """Whether an answer that changes what it is given is wrong; its question says so then."""
+    in_place: bool = False
+    """Whether the answer is meant to change what it is given; otherwise it gets copies."""
+
+    @property
+    def task(self) -> str:
+        """The question, and what else must hold."""
+        kept = " What it is given stays as it was." if self.keeps_inputs else ""
+        return f"{self.question}{kept}"
 
     def solution(self) -> None:
         """Print the source of the reference."""
@@ -112,14 +130,14 @@ class Exercise(Question):
         if not callable(answer):
             wanted = "class" if inspect.isclass(self.reference) else "function"
             return f"give check() your {wanted} itself, without brackets; {kind(answer)} came."
-        attempt = Attempt(answer)
+        attempt = Attempt(answer, keeps_inputs=self.keeps_inputs, in_place=self.in_place)
         try:
             return self.checks(attempt)
         except Stopped as sentence:
             return str(sentence)
         except NotAttempted:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             # The check stumbled over what came back, or a method of a class answer raised.
             verdict = attempt.verdict(error)
             if isinstance(verdict, NotAttempted):
@@ -157,7 +175,7 @@ class ValueExercise(Question):
     def _mistake(self, answer: Any) -> str | None:
         try:
             return self.checks(answer)
-        except Exception:
+        except (Exception, SystemExit):
             return f"{kind(self.reference)} is expected, but {kind(answer)} came: {answer!r}."
 
 

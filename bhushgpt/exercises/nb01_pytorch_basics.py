@@ -55,10 +55,8 @@ def _check_merge(answer) -> str | None:
     B, H, T, D = 2, 3, 5, 4
     # Every number says where it comes from, so that a mix-up can be named.
     x = torch.arange(B * H * T * D).view(B, H, T, D)
-    given, right = x.clone(), _merged(x)
+    right = _merged(x)
     out = answer(x)
-    if not torch.equal(x, given):
-        return "you changed the input itself; return a new tensor."
     if out.shape == (B, T, H, D) and torch.equal(out, x.transpose(1, 2)):
         return "the order of the axes is right, but H and D are still two axes: join them."
     if out.shape == (B, H, T * D):
@@ -94,6 +92,7 @@ merge_heads = Exercise(
         "After it the tensor is not contiguous: reshape works where view does not.",
     ),
     reference=_merged,
+    keeps_inputs=True,
     checks=_check_merge,
     praise="each position's heads stand side by side.",
 )

@@ -81,13 +81,7 @@ MERGES = {3: (0, 1), 4: (3, 2), 5: (4, 3)}
 
 
 def _check_unmerge(answer: Callable[..., Any]) -> str | None:
-    given = [2, 3, 3, 0]
-    merges = dict(MERGES)
-    came = list(answer(given, merges))
-    if merges != MERGES:
-        return "you changed merges, which the next text needs again."
-    if given != [2, 3, 3, 0]:
-        return "you changed the list that was given; its owner still needs it. Make a new one."
+    came = list(answer([2, 3, 3, 0], MERGES))
     if any(isinstance(i, (list, tuple)) for i in came):
         return f"the result holds lists inside a list: {came}. One flat list is wanted."
     mistakes = {
@@ -122,6 +116,7 @@ unmerge = Exercise(
     ),
     praise="this is the decoder of byte-pair encoding.",
     reference=_reference_unmerge,
+    keeps_inputs=True,
     checks=_check_unmerge,
 )
 

@@ -79,13 +79,10 @@ def _check_pre_norm_block(answer: Answer) -> str | None:
         nn.init.normal_(norm.weight, mean=1.0)
         nn.init.normal_(norm.bias)
     x = torch.randn(2, 5, C) * 3
-    given = x.clone()
     with torch.no_grad():
-        result = answer(given, attention, mlp, *norms)
+        result = answer(x, attention, mlp, *norms)
         expected = _pre_norm_block(x, attention, mlp, *norms)
         mistakes = _block_mistakes(x, attention, mlp, *norms)
-    if not torch.equal(given, x):
-        return "x itself was changed (by += or an in-place operation): write x = x + ..."
     return mistake_in(result, expected, mistakes)
 
 
@@ -99,6 +96,7 @@ pre_norm_block = Exercise(
     ),
     praise="the stream is touched by additions alone.",
     reference=_pre_norm_block,
+    keeps_inputs=True,
     checks=_check_pre_norm_block,
 )
 

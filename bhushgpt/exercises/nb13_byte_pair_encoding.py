@@ -27,12 +27,7 @@ MERGES = [(2, 3), (1, 2), (1, 256), (4, 4), (258, 259)]
 
 
 def _check_encode_piece(answer: Callable[..., Any]) -> str | None:
-    given, merges = [1, 2, 3], list(MERGES)
-    came = answer(given, merges)
-    if merges != MERGES:
-        return "you changed merges, which the next piece needs again."
-    if given != [1, 2, 3]:
-        return "you changed the list that was given; its owner still needs it. Make a new one."
+    came = answer([1, 2, 3], MERGES)
     mistakes = {
         (257, 3): "(1, 2) comes first in the piece, but (2, 3) was learned first; that decides.",
         (1, 256): "after a merge look again: now the pair (1, 256) is there, and it was learned.",
@@ -73,6 +68,7 @@ encode_piece = Exercise(
     ),
     praise="this is what happens inside tiktoken for every piece.",
     reference=_reference_encode_piece,
+    keeps_inputs=True,
     checks=_check_encode_piece,
 )
 

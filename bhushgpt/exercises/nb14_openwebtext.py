@@ -146,7 +146,6 @@ def _one_row(pages: Sequence[str], tokenizer: Any) -> list[int]:
 
 def _check_one_row(answer: Answer) -> str | None:
     pages, tokenizer = ["one two", "three", "<|endoftext|> four"], _Words()
-    given = list(pages)
     result = answer(pages, tokenizer)
     if any(not isinstance(number, int | np.integer) for number in result):
         return "there are lists inside the list: one row of numbers is wanted."
@@ -180,8 +179,6 @@ def _check_one_row(answer: Answer) -> str | None:
     }
     if tuple(row) != (1, 2, 5, 3, 5, 0, 4, 5):
         return mistakes.get(tuple(row), f"the row should be 1 2 5 3 5 0 4 5; yours is {row}.")
-    if pages != given:
-        return "the list of pages that was given has changed: make a new one."
     return None
 
 
@@ -195,6 +192,7 @@ one_row = Exercise(
     ),
     praise="a page may write what it likes, only you set the end marks.",
     reference=_one_row,
+    keeps_inputs=True,
     checks=_check_one_row,
 )
 

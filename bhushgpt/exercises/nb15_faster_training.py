@@ -177,13 +177,10 @@ def _check_slope(answer) -> str | None:
             (logits.log_softmax(dim=-1) - truth) / 5
         ),
     }
-    given = logits.clone()
-    got = answer(given, answers.clone())
+    got = answer(logits, answers)
     for sentence, value in mistakes.items():
         if got.shape == value.shape and torch.allclose(got, value, atol=1e-5):
             return sentence
-    if not torch.equal(given, logits):
-        return "the logits that came in were changed; work on a copy."
     return None if torch.allclose(got, right, atol=1e-5) else "this is another gradient."
 
 
@@ -195,6 +192,7 @@ slope = Exercise(
         "slope[torch.arange(N), answers] -= 1, and divide by N.",
     ),
     reference=_slope,
+    keeps_inputs=True,
     checks=_check_slope,
     praise="softmax minus one-hot, a mean over tokens.",
 )

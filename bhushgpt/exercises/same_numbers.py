@@ -12,7 +12,7 @@ from bhushgpt.exercises.attempts import kind
 
 
 def same(result: object, expected: Tensor, tolerance: float = 1e-5) -> bool:
-    """Return whether a result is a tensor of the expected shape and numbers; nan equals nan.
+    """Return whether a result is a tensor of the expected shape and numbers; nan equals nothing.
 
     Lesson: notebook 06.
 
@@ -22,7 +22,7 @@ def same(result: object, expected: Tensor, tolerance: float = 1e-5) -> bool:
     """
     if not isinstance(result, Tensor) or result.shape != expected.shape:
         return False
-    return torch.allclose(result.float(), expected, atol=tolerance, equal_nan=True)
+    return torch.allclose(result.double(), expected.double(), atol=tolerance)
 
 
 def mistake_in(result: object, expected: Tensor, mistakes: Mapping[str, Tensor]) -> str | None:

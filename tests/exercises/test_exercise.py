@@ -1,8 +1,16 @@
+import dataclasses
+import math
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from kill_table import assert_exercise
 from torch import nn
 
+from bhushgpt.exercises import attempts, exercise
 from bhushgpt.exercises.attempts import given
 from bhushgpt.exercises.exercise import Exercise, ValueExercise, choices
 
@@ -308,3 +316,98 @@ def test_ctrl_c_in_the_learners_code_is_not_swallowed():
 def test_the_kill_table_fails_on(stub, wrong, complaint):
     with pytest.raises(AssertionError, match=complaint):
         assert_exercise(halve, stub, wrong)
+
+
+def checked_total(answer):
+    numbers = torch.arange(3.0)
+    return None if float(answer(numbers)) == float(numbers.sum()) == 3 else "that is not the sum."
+
+
+def total(numbers):
+    return numbers.sum()
+
+
+FREE = Exercise(name="free", question="Add.", hints=("sum",), reference=total, checks=checked_total)
+KEPT = dataclasses.replace(FREE, keeps_inputs=True)
+
+
+def total_in_place(numbers):
+    result = numbers.sum()
+    numbers.zero_()
+    return result
+
+
+def test_an_answer_that_changes_its_inputs_spoils_nothing_and_is_told_where_it_may_not() -> None:
+    assert FREE.judge(total_in_place).status == "right"
+    assert KEPT.judge(total).status == "right"
+    assert "your code changes `numbers`" in KEPT.judge(total_in_place).message
+    assert KEPT.judge(None).message.startswith("Add. What it is given stays as it was.")
+    by_name = dataclasses.replace(
+        KEPT, checks=lambda answer: answer(numbers=torch.ones(2)) and None
+    )
+    assert "your code changes `numbers`" in by_name.judge(total_in_place).message
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "same"),
+    [
+        ([1, [2]], [1, [2]], True),
+        ([1, [2]], [1, [3]], False),
+        ({"a": np.ones(2)}, {"a": np.zeros(2)}, False),
+        ({"a": 1}, {"b": 1}, False),
+        (torch.tensor([math.nan]), torch.tensor([math.nan]), True),
+        (torch.ones(2), torch.ones(2, 1), False),
+        ((1, 2), (1, 2, 3), False),
+    ],
+)
+def test_what_was_copied_is_compared_whole(before, after, same) -> None:
+    assert attempts.unchanged(before, attempts.copied(before))
+    assert attempts.unchanged(before, after) == same
+
+
+def test_an_answer_that_exits_is_told_so() -> None:
+    assert "your code stopped with SystemExit: 3" in FREE.judge(lambda numbers: sys.exit(3)).message
+
+
+def test_an_answer_that_never_ends_is_stopped(monkeypatch) -> None:
+    monkeypatch.setattr(exercise, "TIME_LIMIT", 0.2)
+
+    def endless(numbers):
+        while True:
+            pass
+
+    outcome = FREE.judge(endless)
+    assert outcome.status == "not yet"
+    assert "still running after 0.2 seconds" in outcome.message
+    assert FREE.judge(total).status == "right"
+
+
+def test_a_check_whose_reference_cannot_be_called_any_more_ends_in_a_sentence() -> None:
+    def checks(answer):
+        with tempfile.TemporaryDirectory() as folder:
+            size = answer(Path(folder))
+        return None if size.is_integer() else "no."
+
+    def reference(folder):
+        return float(len(list(folder.iterdir())))
+
+    gone = dataclasses.replace(FREE, reference=reference, checks=checks)
+    assert gone.judge(reference).status == "right"
+    assert gone.judge(lambda folder: "0").status == "not yet"
+
+
+def test_a_model_left_in_another_mode_is_put_back_and_named() -> None:
+    model = torch.nn.Sequential(torch.nn.Dropout())
+
+    def checks(answer):
+        return None if answer(model) == 1 else "no."
+
+    mode = dataclasses.replace(FREE, checks=checks)
+    assert mode.judge(lambda model: 1).status == "right"
+    said = mode.judge(lambda model: model.eval() and 1).message
+    assert "leaves the model in eval mode, and it came in train mode" in said
+    assert model.training and model[0].training
+    model.eval()
+    said = mode.judge(lambda model: bool(model.train())).message
+    assert "leaves the model in train mode" in said
+    assert not model[0].training

@@ -85,7 +85,7 @@ def test_the_kill_table_of_merge_heads():
         merge_heads,
         stub,
         {
-            changes_its_input: "changed the input itself",
+            changes_its_input: "your code changes `",
             keeps_both_axes: "still two axes",
             joins_time_and_size: "joined time and head size",
             averages_the_heads: "must be (B, T, H*D), here (2, 5, 12), not (2, 5, 4)",

@@ -150,9 +150,9 @@ UNMERGES = [
     (left_half, "only its left half"),
     (right_half, "only its right half"),
     (keeps_the_merged, "the merged token stayed"),
-    (empties_merges, "you changed merges"),
+    (empties_merges, "your code changes `merges`"),
     (unchanged, "nothing was undone"),
-    (in_place, "you changed the list that was given"),
+    (in_place, "your code changes `ids`"),
     (adds_a_zero, "unmerging [2, 3, 3, 0] with 3 = (0, 1)"),
 ]
 

@@ -216,7 +216,7 @@ def test_the_kill_table_of_pre_norm_block():
         norms_behind: "norms stand behind",
         no_norms: "no norm in it",
         attention_only: "only the attention",
-        in_place: "x itself was changed",
+        in_place: "your code changes `x`",
         mean_of_the_two: "not those of the formula",
     }
     assert_exercise(pre_norm_block, stub_block, wrong)

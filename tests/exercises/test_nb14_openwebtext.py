@@ -166,7 +166,7 @@ ROWS = [
     (special_everywhere, "got the special id in its middle"),
     (nested, "lists inside the list"),
     (sorted_pages, "the row should be"),
-    (empties, "has changed: make a new one"),
+    (empties, "your code changes `pages`"),
 ]
 
 

@@ -199,7 +199,7 @@ def test_the_kill_table_of_slope():
             over_tokens: "ran over the tokens",
             every_row: "index rows and answers together",
             logs: "these are log-probabilities",
-            in_place: "work on a copy",
+            in_place: "your code changes `logits`",
         },
     )
     logits = torch.randn(7, 3, requires_grad=True)

@@ -143,7 +143,7 @@ LEAVE_ONE_OUT_WRONG = [
     (lambda r: r.clone(), "nothing was taken off"),
     (lambda r: (r - others_of(r)).flatten(), "the shape is (15,)"),
     (lambda r: r - 0.5, "not those of the formula"),
-    (overwrites, "wrote into the rewards"),
+    (overwrites, "your code changes `rewards`"),
     (fixed_group, "each is the other's baseline"),
 ]
 
@@ -207,7 +207,7 @@ KL_WRONG = [
     (lambda p, q: ((q - p).expm1() - (q - p)).mean(), "one number for all"),
     (lambda p, q: ((q - p).expm1() - (q - p)).sum(1), "the shape is (2,)"),
     (lambda p, q: p * q, "not those of the formula"),
-    (overwrites_logs, "wrote into what it was given"),
+    (overwrites_logs, "your code changes `q`"),
 ]
 
 
