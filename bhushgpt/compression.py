@@ -15,9 +15,10 @@ import hashlib
 import struct
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import ParamSpec
 
 import numpy as np
 import torch
@@ -63,7 +64,7 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def compress(
+def compressing(
     data: bytes,
     model: LanguageModel | None = None,
     tokenizer: Tokenizer | None = None,
@@ -71,8 +72,8 @@ def compress(
     mode: str = "mixed",
     primer: str = "",
     lanes: int | None = None,
-) -> bytes:
-    """Return the data in fewer bytes; `decompress` gives it back exactly.
+) -> Iterator[Progress]:
+    """Write the data in fewer bytes, and yield how far it is; the last one holds the file.
 
     Args:
         data: Any bytes. Text is UTF-8; what is not, is written byte by byte.
@@ -86,26 +87,12 @@ def compress(
     Raises:
         UserError: If the mode is unknown or lacks its model.
 
-    >>> data = ("the cat sat on the mat. " * 40).encode()
-    >>> file = compress(data, mode="counters")
-    >>> len(file) < 200, decompress(file) == data
-    (True, True)
+    >>> for progress in compressing(b"the cat sat on the mat. " * 2, mode="counters", lanes=24):
+    ...     print(progress.done, progress.data is not None)
+    24 False
+    48 False
+    48 True
     """
-    *_, last = compressing(data, model, tokenizer, mode=mode, primer=primer, lanes=lanes)
-    assert last.data is not None
-    return last.data
-
-
-def compressing(
-    data: bytes,
-    model: LanguageModel | None = None,
-    tokenizer: Tokenizer | None = None,
-    *,
-    mode: str = "mixed",
-    primer: str = "",
-    lanes: int | None = None,
-) -> Iterator[Progress]:
-    """Do what `compress` does, and yield how far it is; the last one holds the file."""
     check_mode(mode, model, tokenizer)
     tables = b""
     if mode == "counters" and tokenizer is None:
@@ -137,30 +124,6 @@ def compressing(
     file = header + tables + message
     whole = file + struct.pack("<I", zlib.crc32(file))
     yield Progress(done=done, total=len(symbols), data=whole)
-
-
-def decompress(
-    file: bytes,
-    model: LanguageModel | None = None,
-    tokenizer: Tokenizer | None = None,
-    *,
-    primer: str = "",
-) -> bytes:
-    """Return what `compress` was given.
-
-    Args:
-        file: What it returned.
-        model: The very same model, if one was used.
-        tokenizer: Its tokenizer.
-        primer: The very same primer.
-
-    Raises:
-        UserError: If the file is none of ours, cut short, altered, or written with another model,
-            tokenizer, primer or arithmetic.
-    """
-    *_, last = decompressing(file, model, tokenizer, primer=primer)
-    assert last.data is not None
-    return last.data
 
 
 def decompressing(
@@ -206,6 +169,26 @@ def decompressing(
     if hashlib.sha256(data).digest()[:16] != original:
         raise UserError("What was read is not what was written: the file is damaged. Get it again.")
     yield Progress(done=done, total=count, data=data)
+
+
+Given = ParamSpec("Given")
+
+
+def _to_the_end(steps: Callable[Given, Iterator[Progress]]) -> Callable[Given, bytes]:
+    """Return the function that runs through these steps and gives back what the last one holds."""
+
+    def whole(*args: Given.args, **settings: Given.kwargs) -> bytes:
+        *_, last = steps(*args, **settings)
+        assert last.data is not None
+        return last.data
+
+    return whole
+
+
+compress = _to_the_end(compressing)
+"""What `compressing` writes, as bytes: `compress(data, mode="counters")`."""
+decompress = _to_the_end(decompressing)
+"""What `decompressing` gives back, as bytes: `decompress(file)`."""
 
 
 def check_mode(mode: str, model: LanguageModel | None, tokenizer: Tokenizer | None) -> None:
@@ -271,8 +254,8 @@ class _Setting:
         numbers = {piece: token for token, piece in reversed(list(enumerate(pieces)))}
         lower = np.array([numbers.get(p.lower(), t) for t, p in enumerate(pieces)])
         is_letter = np.array([piece.strip().isalpha() for piece in pieces])
-        # About ten slots for each token read, as many as a book fills.
-        bits = min(24, max(16, (16 * (len(past) + count)).bit_length()))
+        # About ten slots for each token read are filled; at 26 bits, 670 MB, that is enough.
+        bits = min(26, max(16, (16 * (len(past) + count)).bit_length()))
         with_model = self.predictors["reader"] is not None
         mixed = MixedPredictor(
             CodeTree.of(counts), is_letter, lower, with_model=with_model, table_bits=bits

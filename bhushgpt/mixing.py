@@ -41,9 +41,9 @@ class Mixer:
         sizes: Sequence[int],
         start: np.ndarray,
         *,
-        rate: float = 0.002,
+        rate: float = 0.001,
         first_rate: float = 0.02,
-        second_rate: float = 0.002,
+        second_rate: float = 0.001,
     ) -> None:
         self.first = np.cumsum([0, *sizes[:-1]])  # (S,)
         self.weights = np.tile(start, (sum(sizes), 1))
@@ -77,8 +77,9 @@ class Mixer:
 def _add(table: np.ndarray, rows: np.ndarray, changes: np.ndarray) -> None:
     """Add changes to rows of a table, in order, a row that is named twice twice."""
     order = np.argsort(rows, kind="stable")
-    firsts = np.flatnonzero(np.diff(rows[order], prepend=-1))
-    table[rows[order[firsts]]] += np.add.reduceat(changes[order], firsts, axis=0)
+    rows = rows[order]
+    firsts = np.flatnonzero(np.append(True, rows[1:] != rows[:-1]))
+    table[rows[firsts]] += np.add.reduceat(changes[order], firsts, axis=0)
 
 
 class Refinement:
@@ -117,6 +118,7 @@ class MixedPredictor:
     """
 
     REFINED = 1 << 16
+    LETTERS = 10  # a word's letters beyond these are not counted
 
     def __init__(
         self,
@@ -137,7 +139,11 @@ class MixedPredictor:
         if with_model:
             start[-2] = 0.4
         nodes = max(1, len(tree.bounds))
-        self.mixer = Mixer([nodes, Matches.LONGEST + 2, 256, 256], start)
+        orders = len(Contexts.ORDERS)
+        # Whom to trust depends on the node, the match, the last tokens, and on how many orders
+        # have met their context, early in a word or late.
+        sets = [nodes, Matches.LONGEST + 2, 256, 256, orders * (self.LETTERS + 1)]
+        self.mixer = Mixer(sets, start)
         self.refinements = Refinement(self.REFINED), Refinement(self.REFINED)
         self.matches = Matches(0)
 
@@ -183,13 +189,23 @@ class MixedPredictor:
         columns.append(np.full((len(lanes), 1), 0.3))
         x = np.concatenate(columns, axis=1)  # (K, X)
         last, before = self._last[lanes].T
-        choices = np.stack([nodes, np.where(says != 0, agreed + 1, 0), last % 256, before % 256], 1)
+        # Answers of 0 come from contexts that are new; the order 0, first in line, always knows.
+        known = np.count_nonzero(odds[:, 1 : len(Contexts.ORDERS)], axis=1)
+        letters = np.minimum(self.contexts.letters[lanes], self.LETTERS)
+        choices = [
+            nodes,
+            np.where(says != 0, agreed + 1, 0),
+            last % 256,
+            before % 256,
+            known * (self.LETTERS + 1) + letters,
+        ]
+        choices = np.stack(choices, axis=1)  # (K, S)
         mixed = self.mixer.predict(x, choices)
         near = (last * 40503 + nodes) % self.REFINED
         far = ((last * 131 + before) * 2654435761 // 128 + nodes * 40503) % self.REFINED
         refined = [r.predict(mixed, c) for r, c in zip(self.refinements, (near, far), strict=True)]
         self._asked = agreed, says
-        p = 0.5 * squash(mixed) + 0.25 * refined[0] + 0.25 * refined[1]
+        p = 0.3 * squash(mixed) + 0.35 * refined[0] + 0.35 * refined[1]
         return np.clip(p, 1 / 65536, 1 - 1 / 65536)
 
     def learn(self, bits: np.ndarray) -> None:

@@ -109,6 +109,7 @@ class Contexts:
         self.last = np.zeros((lanes, self.LONGEST), dtype=np.uint64)  # newest first, 0 for none
         self.words = np.zeros((lanes, 3), dtype=np.uint64)  # this word so far, and two before
         self.small = np.zeros((lanes, 4), dtype=np.uint64)
+        self.letters = np.zeros(lanes, dtype=np.int64)  # of this word so far
 
     def push(self, tokens: np.ndarray) -> None:
         """Read one token (lanes,) in each lane."""
@@ -122,6 +123,7 @@ class Contexts:
         ended = ~letter & (self.words[:, 0] != 0)
         self.words[ended, 1:] = self.words[ended, :-1]
         self.words[:, 0] = np.where(letter, longer, np.uint64(0))
+        self.letters = np.where(letter, self.letters + 1, 0)
 
     def fingerprints(self) -> np.ndarray:
         """Return (K, N), a number for what each counter looks at."""
@@ -181,18 +183,21 @@ class Counters:
     Each slot has two answers: the share of ones, nearly even at first and slower to change the
     more it has seen; and its bit history, for which a second table learns what it is worth.
 
+    A context may live in either of two neighbouring slots. Where both are taken by others, the one
+    that has seen less makes room: what comes once fills a table, and what comes often is worth it.
+
     Args:
         kinds: N.
-        bits: The table has 2^bits slots of 9 bytes.
+        bits: The table has 2^bits slots of 10 bytes; memory that no context touches is not taken.
         patience: After so many looks a share moves by 1 / patience of the error.
     """
 
     def __init__(self, kinds: int, *, bits: int = 22, patience: int = 255) -> None:
         self.bits, self.patience = bits, patience
-        self.share = np.full(1 << bits, 0.5, dtype=np.float32)
+        self.share = np.zeros(1 << bits, dtype=np.float32)
         self.seen = np.zeros(1 << bits, dtype=np.int16)
         self.history = np.zeros(1 << bits, dtype=np.int16)
-        self.check = np.zeros(1 << bits, dtype=np.uint8)
+        self.check = np.zeros(1 << bits, dtype=np.uint16)  # 0: nobody's
         self.following = _histories()
         pairs = np.arange(len(self.following)) // 2
         zeros, ones = pairs // 16, pairs % 16
@@ -206,12 +211,8 @@ class Counters:
         """Return log-odds (K, 2 N) for decisions at nodes (K,) in contexts (K, N); 0 if unseen."""
         mixed = _hash(fingerprints + self.salt, nodes.astype(np.uint64)[:, None])  # (K, N)
         slots = (mixed >> np.uint64(64 - self.bits)).astype(np.int64)  # (K, N)
-        checks = (mixed & np.uint64(255)).astype(np.uint8)  # (K, N)
-        foreign = self.check[slots] != checks  # another context's slot: begin anew
-        if foreign.any():
-            taken = slots[foreign]
-            self.check[taken] = checks[foreign]
-            self.share[taken], self.seen[taken], self.history[taken] = 0.5, 0, 0
+        checks = (mixed | np.uint64(1)).astype(np.uint16)  # (K, N)
+        self._find(slots, checks)
         share = self.share[slots].astype(np.float64)  # (K, N)
         seen, history = self.seen[slots], self.history[slots]  # 2 x (K, N)
         worth = self.worth[self._kinds, history]  # (K, N)
@@ -220,6 +221,20 @@ class Counters:
         odds = stretch(np.clip(both, 0.0005, 0.9995))
         odds *= np.concatenate([seen, seen], axis=1) > 0
         return odds
+
+    def _find(self, slots: np.ndarray, checks: np.ndarray) -> None:
+        """Turn first slots (K, N) into those where the contexts live, or begin to."""
+        row, kind = np.nonzero(self.check[slots] != checks)
+        if not len(row):
+            return
+        first, check = slots[row, kind], checks[row, kind]
+        other = first ^ 1
+        found = self.check[other] == check
+        moved = np.where(found | (self.seen[other] < self.seen[first]), other, first)
+        slots[row, kind] = moved
+        new = moved[~found]
+        self.check[new] = check[~found]
+        self.share[new], self.seen[new], self.history[new] = 0.5, 0, 0
 
     def learn(self, bits: np.ndarray) -> None:
         """Take in what the decisions asked last (K,) turned out to be."""

@@ -86,6 +86,18 @@ def test_a_counter_learns_its_context_and_leaves_others_alone() -> None:
     assert counters.predict(here, node + 1).tolist() == [[0.0] * 4]
 
 
+def test_what_comes_often_outlives_what_passes_by() -> None:
+    counters = Counters(1, bits=6)  # 64 slots
+    often, node = np.array([[5]], dtype=np.uint64), np.array([3])
+    for _ in range(20):
+        counters.predict(often, node)
+        counters.learn(np.array([1]))
+    for passing in range(100, 600):
+        counters.predict(np.array([[passing]], dtype=np.uint64), node)
+        counters.learn(np.array([0]))
+    assert (counters.predict(often, node) > 2).all()
+
+
 def test_a_counter_tends_to_the_share_of_ones() -> None:
     counters = Counters(1, bits=10)
     bits = np.random.default_rng(0).random(4000) < 0.8

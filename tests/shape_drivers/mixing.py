@@ -2,7 +2,7 @@ import numpy as np
 
 from bhushgpt.online_counters import CodeTree, Contexts
 
-FREE = ("S",)  # four sets of weights, and D is four already
+FREE = ("S",)  # five sets of weights, as many as another letter stands for
 SIZES = {"N": len(Contexts.NAMES), "K": 17, "X": 2 * len(Contexts.NAMES) + 4}
 
 
