@@ -9,6 +9,7 @@ The core, to be read in the order in which the notebooks finish it (`curriculum.
     07-10  positions, attention | transformer, diagrams | gpt, presets, forecast | kv_cache,
            generation
     13     bpe_by_hand, bpe_training, bpe
+    18     lora, replay, instructions
     19     text_scores, arithmetic_coding, online_counters, mixing, symbol_coding, compression
     23-24  checked_tasks, rewards | without_torch
 

@@ -7,7 +7,8 @@ Lesson: notebook 07.
 """
 
 import math
-from typing import Literal, Protocol
+from collections.abc import Callable
+from typing import Any, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -57,6 +58,7 @@ class CausalSelfAttention(nn.Module):
         form: "explicit" writes the formula out and shows its weights to hooks; "fused" calls
             torch's `scaled_dot_product_attention`, which never stores the (T, S) scores; "auto"
             takes the one that was measured faster: explicit on a CPU, fused elsewhere.
+        linear: Makes a layer from so many channels to so many others.
 
     Attributes:
         weights: An identity module that the explicit form's attention weights (B, H, T, S) pass
@@ -79,6 +81,7 @@ class CausalSelfAttention(nn.Module):
         dropout: float = 0.0,
         rotary: Rotary | None = None,
         form: Form = "auto",
+        linear: Callable[[int, int], Any] = nn.Linear,
     ) -> None:
         super().__init__()
         if n_head < 1 or n_embd % n_head:
@@ -89,8 +92,8 @@ class CausalSelfAttention(nn.Module):
         self.n_head = n_head
         self.head_size = n_embd // n_head
         self.form: Form = form
-        self.qkv = nn.Linear(n_embd, 3 * n_embd)
-        self.projection = nn.Linear(n_embd, n_embd)
+        self.qkv = linear(n_embd, 3 * n_embd)
+        self.projection = linear(n_embd, n_embd)
         self.weights = nn.Identity()
         self.weight_dropout = nn.Dropout(dropout)
         self.output_dropout = nn.Dropout(dropout)

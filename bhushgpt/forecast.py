@@ -31,7 +31,9 @@ class Forecast:
     """What to expect of a run on this machine."""
 
     parameters: int
-    """Numbers that are trained."""
+    """Numbers that the model has."""
+    trained: int
+    """How many of them are trained: all, but with LoRA (notebook 18)."""
     memory_bytes: int
     """Weights, gradients, AdamW's two means and what backward keeps; torch itself not counted."""
     seconds: float
@@ -40,9 +42,10 @@ class Forecast:
     """Training speed of the timed steps."""
 
     def __str__(self) -> str:
+        part = "" if self.trained == self.parameters else f", {self.trained:,} of them trained"
         return (
-            f"{self.parameters:,} parameters, about {self.memory_bytes / 2**20:,.0f} MiB on top of "
-            f"Python and torch, about {_duration(self.seconds)} at "
+            f"{self.parameters:,} parameters{part}, about {self.memory_bytes / 2**20:,.0f} MiB on "
+            f"top of Python and torch, about {_duration(self.seconds)} at "
             f"{self.tokens_per_second:,.0f} tokens/s"
         )
 
@@ -77,8 +80,9 @@ def parameter_count(config: RunConfig) -> int:
 def training_memory(config: RunConfig) -> int:
     """Return the bytes that a training step of a run needs, in float32.
 
-    Each parameter is there four times: weight, gradient, AdamW's mean and mean of squares. What
-    backward keeps is counted while the model computes a part of a batch on the device "meta".
+    Each parameter is there four times: weight, gradient, AdamW's mean and mean of squares; one that
+    is not trained, once. What backward keeps is counted while the model computes a part of a batch
+    on the device "meta".
 
     >>> from bhushgpt.presets import preset
     >>> 20 < training_memory(preset("gpt-v1", 79)) / 2**20 < 120
@@ -86,7 +90,8 @@ def training_memory(config: RunConfig) -> int:
     """
     try:
         model = _without_memory(config.model).train()
-        return 4 * 4 * model.parameter_count() + _kept_bytes(model, config)
+        numbers = model.parameter_count() + 3 * model.trained_count()
+        return 4 * numbers + _kept_bytes(model, config)
     except RuntimeError:  # a size of more bytes than 64 bits can count
         return sys.maxsize
 
@@ -173,6 +178,7 @@ def forecast(
     speed = rows * context / median(seconds[1:])  # the first step also warms up
     return Forecast(
         parameters=model.parameter_count(),
+        trained=model.trained_count(),
         memory_bytes=training_memory(config),
         seconds=config.training.steps * config.training.batch_size * context / speed,
         tokens_per_second=speed,
@@ -216,8 +222,8 @@ def expected_bytes(config: RunConfig) -> int:
     True
     """
     # Weights and AdamW's two means, in float32.
-
-    return 3 * 4 * parameter_count(config) + other_bytes(config)
+    model = _without_memory(config.model)
+    return 4 * (model.parameter_count() + 2 * model.trained_count()) + other_bytes(config)
 
 
 def other_bytes(config: RunConfig) -> int:

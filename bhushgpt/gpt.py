@@ -92,6 +92,10 @@ dropout is 1.0, it must be at least 0 and below 1.
         """Return what levels C channels before a part works on them."""
         return nn.LayerNorm(n_embd)
 
+    def linear(self, n_in: int, n_out: int) -> nn.Module:
+        """Return a layer of attention or MLP that joins channels: (..., n_in) to (..., n_out)."""
+        return nn.Linear(n_in, n_out)
+
     def attention(self) -> nn.Module:
         """Return what mixes tokens: (B, T, C) to (B, T, C), with a past if given one."""
         rotary = None
@@ -103,11 +107,12 @@ dropout is 1.0, it must be at least 0 and below 1.
             dropout=self.dropout,
             rotary=rotary,
             form=self.attention_form,
+            linear=self.linear,
         )
 
     def mlp(self) -> nn.Module:
         """Return what works on each token by itself: (B, T, C) to (B, T, C)."""
-        return MLP(self.n_embd, dropout=self.dropout)
+        return MLP(self.n_embd, dropout=self.dropout, linear=self.linear)
 
     def block(self) -> nn.Module:
         """Return one layer: (B, T, C) to (B, T, C)."""

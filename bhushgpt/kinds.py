@@ -24,6 +24,7 @@ MODELS: Kinds = {
     "bigram": "bhushgpt.bigram:BigramConfig",
     "mlp": "bhushgpt.mlp_model:MLPConfig",
     "gpt": "bhushgpt.gpt:GPTConfig",
+    "lora": "bhushgpt.lora:LoRAConfig",
 }
 # The classes are those of the settings, which know their optimizer.
 TRAININGS: Kinds = {"adamw": "bhushgpt.training_config:TrainingConfig"}
@@ -45,7 +46,7 @@ def class_of(kinds: Kinds, name: Any, what: str) -> Any:
     >>> class_of(MODELS, "gtp", "model")
     Traceback (most recent call last):
     bhushgpt.errors.UserError: There is no kind of model 'gtp' here. Did you mean 'gpt'? \
-There are: bigram, gpt, mlp.
+There are: bigram, gpt, lora, mlp.
     """
     if not isinstance(name, str) or name not in kinds:
         raise UserError(f"There is no kind of {what} {name!r} here. {nearest(str(name), kinds)}")

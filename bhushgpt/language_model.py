@@ -33,7 +33,7 @@ class LanguageModel(nn.Module):
         raise NotImplementedError
 
     def parameter_count(self) -> int:
-        """Return how many numbers are trained; a tied weight counts once.
+        """Return how many numbers the model has; a tied weight counts once.
 
         >>> model = LanguageModel()
         >>> model.table = nn.Embedding(7, 7)
@@ -41,6 +41,16 @@ class LanguageModel(nn.Module):
         49
         """
         return sum(parameter.numel() for parameter in self.parameters())
+
+    def trained_count(self) -> int:
+        """Return how many of them training changes: all, but where some are frozen (notebook 18).
+
+        >>> model = LanguageModel()
+        >>> model.table = nn.Embedding(7, 7).requires_grad_(False)
+        >>> model.trained_count()
+        0
+        """
+        return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,10 @@ Unknown = Literal["error", "skip", "replace"]
 PIECE = 2**20  # characters that are looked up at a time, so that a long text is never there twice
 
 
+class UnknownCharacter(UserError):
+    """A text holds a character that a tokenizer has no number for."""
+
+
 @runtime_checkable
 class HasToList(Protocol):
     """A numpy array or a torch tensor: both give their numbers as a list."""
@@ -44,7 +48,7 @@ class Tokenizer(Protocol):
     @property
     def digest(self) -> str: ...  # noqa: D102
     def encode(self, text: str, unknown: Unknown = "error") -> list[int]: ...  # noqa: D102
-    def encode_to_numpy(self, text: str) -> np.ndarray: ...  # noqa: D102
+    def encode_to_numpy(self, text: str, unknown: Unknown = "error") -> np.ndarray: ...  # noqa: D102
     def decode(self, ids: Ids) -> str: ...  # noqa: D102
     def to_dict(self) -> dict[str, Any]: ...  # noqa: D102
     def save(self, path: str | Path) -> None: ...  # noqa: D102
@@ -218,16 +222,16 @@ class CharTokenizer(JsonStored):
         try:
             return list(map(self._ids.__getitem__, text))
         except KeyError:
-            raise UserError(self._unknown_message(text)) from None
+            raise UnknownCharacter(self._unknown_message(text)) from None
 
-    def encode_to_numpy(self, text: str) -> np.ndarray:
+    def encode_to_numpy(self, text: str, unknown: Unknown = "error") -> np.ndarray:
         """Return the ids of `encode` as an array of the smallest type that holds them.
 
         A list keeps 8 bytes for each id, more than a long text can afford; this needs 1 or 2, and
         a few milliseconds for a million characters.
 
         Raises:
-            UserError: If a character is unknown.
+            UserError: As `encode`.
 
         Example:
             >>> CharTokenizer("abc").encode_to_numpy("cab")
@@ -237,14 +241,16 @@ class CharTokenizer(JsonStored):
         letters = _code_points(self.characters)
         table = np.full(int(letters.max()) + 2, none, dtype=np.min_scalar_type(none))
         table[letters] = np.arange(none)
-        ids = np.empty(len(text), dtype=np.min_scalar_type(none - 1))
+        kept = [np.empty(0, dtype=np.min_scalar_type(none - 1))]
         for start in range(0, len(text), PIECE):
             codes = np.minimum(_code_points(text[start : start + PIECE]), len(table) - 1)
             found = table[codes]
             if (found == none).any():
-                raise UserError(self._unknown_message(text))
-            ids[start : start + len(found)] = found
-        return ids
+                # The plain way knows what stands for such a character, or says which one it is.
+                piece = text if unknown == "error" else text[start : start + PIECE]
+                found = np.array(self.encode(piece, unknown))
+            kept.append(found.astype(kept[0].dtype))
+        return np.concatenate(kept)
 
     def decode(self, ids: Ids) -> str:
         """Return the text of the ids; an id outside 0 to vocab_size - 1 raises a `UserError`."""
@@ -305,7 +311,7 @@ class ByteTokenizer(JsonStored):
         """Return the bytes of the text; `unknown` changes nothing, since no character is."""
         return list(text.encode("utf-8", errors="replace"))
 
-    def encode_to_numpy(self, text: str) -> np.ndarray:
+    def encode_to_numpy(self, text: str, unknown: Unknown = "error") -> np.ndarray:
         """Return the same bytes as an array of uint8."""
         return np.frombuffer(text.encode("utf-8", errors="replace"), dtype=np.uint8)
 

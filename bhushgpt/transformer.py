@@ -6,6 +6,7 @@ Lesson: notebook 08.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -20,6 +21,7 @@ class MLP(nn.Module):
     Args:
         n_embd: C.
         dropout: Share of output channels zeroed while training.
+        linear: Makes a layer from so many channels to so many others.
 
     Source: layout of GPT-2, with its tanh form of GELU.
 
@@ -28,11 +30,17 @@ class MLP(nn.Module):
     torch.Size([2, 5, 12])
     """
 
-    def __init__(self, n_embd: int, *, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        n_embd: int,
+        *,
+        dropout: float = 0.0,
+        linear: Callable[[int, int], Any] = nn.Linear,
+    ) -> None:
         super().__init__()
-        self.widen = nn.Linear(n_embd, 4 * n_embd)
+        self.widen = linear(n_embd, 4 * n_embd)
         self.activation = nn.GELU(approximate="tanh")
-        self.projection = nn.Linear(4 * n_embd, n_embd)
+        self.projection = linear(4 * n_embd, n_embd)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -182,7 +182,7 @@ def test_what_cannot_hold_it_refuses_it_by_name(tmp_path: Path, monkeypatch) -> 
         to_hf(gpt_of(state), tokenizer, tmp_path / "hf")
     folder = save_checkpoint(tmp_path, state, CONFIG, tokenizer)
     monkeypatch.delitem(kinds.MODELS, "modern-test")
-    with pytest.raises(UserError, match=r"no kind of model 'modern-test' here\. .*gpt, mlp"):
+    with pytest.raises(UserError, match=r"no kind of model 'modern-test' here\. .*gpt, .*mlp"):
         load_checkpoint(folder)
     with pytest.raises(UserError, match=r"ModernConfig is no kind of model that has a name"):
         save_checkpoint(tmp_path / "other", state, CONFIG, tokenizer)

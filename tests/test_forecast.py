@@ -99,7 +99,13 @@ def test_time_and_speed_of_a_forecast_belong_together():
 
 def test_a_forecast_reads_as_a_sentence():
     text = str(
-        Forecast(parameters=811_648, memory_bytes=90 * 2**20, seconds=240, tokens_per_second=17e3)
+        Forecast(
+            parameters=811_648,
+            trained=811_648,
+            memory_bytes=90 * 2**20,
+            seconds=240,
+            tokens_per_second=17e3,
+        )
     )
     assert "811,648 parameters" in text
     assert "90 MiB" in text
@@ -145,5 +151,7 @@ def test_a_run_that_cannot_fit_is_refused_with_both_numbers():
     [(3, "3 s"), (80, "80 s"), (600, "10.0 minutes"), (9000, "2.5 hours"), (10**6, "11.6 days")],
 )
 def test_a_duration_is_said_in_the_unit_that_fits(seconds, text):
-    expected = Forecast(parameters=1, memory_bytes=1, seconds=seconds, tokens_per_second=1)
+    expected = Forecast(
+        parameters=1, trained=1, memory_bytes=1, seconds=seconds, tokens_per_second=1
+    )
     assert f"about {text} at" in str(expected)

@@ -179,6 +179,8 @@ def test_arrays_hold_the_ids_of_the_lists(alphabet, text):
         assert str(caught.value) == str(error)
     else:
         assert small.encode_to_numpy(text).tolist() == expected
+    for unknown in ("skip", "replace"):
+        assert small.encode_to_numpy(text, unknown).tolist() == small.encode(text, unknown)
 
 
 def test_a_text_of_many_pieces_is_looked_up_whole(monkeypatch):

@@ -10,6 +10,7 @@ Opened by notebook 17.
 COMMANDS = {
     "demo": ("train:Demo", "train GPT-v1 on Sherlock Holmes, in minutes, and see it write"),
     "train": ("train:Train", "train a model on a text; Ctrl-C saves and stops, --resume goes on"),
+    "finetune": ("finetune:Finetune", "go on with a trained model on a second text"),
     "complete": ("model:Complete", "continue a prompt with a trained model"),
     "evaluate": ("model:Evaluate", "measure a trained model on its held-out text"),
     "export": ("model:Export", "write a trained model as a folder that other programs open"),

@@ -16,10 +16,11 @@ from bhushgpt.commands.flags import DECIMAL, FOLDER, WHOLE, Device
 from bhushgpt.devices import pick_device
 from bhushgpt.errors import UserError
 from bhushgpt.generation import Sampling, complete_text, prompt_ids
+from bhushgpt.gpt import GPT
 from bhushgpt.interop import check_empty, to_hf, write_page
 from bhushgpt.language_model import LanguageModel
-from bhushgpt.runs import facts, open_session
-from bhushgpt.storage import load_checkpoint
+from bhushgpt.runs import facts, open_session, plain_model
+from bhushgpt.storage import load_adapter, load_checkpoint
 from bhushgpt.tokenizers import Tokenizer, Unknown
 
 Run = Annotated[Path, FOLDER, arg(name="run")]
@@ -45,6 +46,10 @@ class Complete:
     """The same seed gives the same text."""
     unknown: Unknown = "error"
     """What to do with a character of the prompt that the model has never seen."""
+    adapter: Annotated[
+        Path | None, FOLDER, arg(metavar="FILE", help_behavior_hint="(default: none)")
+    ] = None
+    """Additions that `finetune --lora` made for this very model (adapter.safetensors)."""
     device: Device = "auto"
     """Where to compute."""
 
@@ -60,6 +65,8 @@ class Complete:
         checkpoint = load_checkpoint(self.run_folder, pick_device(self.device), optimizer=False)
         model, tokenizer = checkpoint.state.model, checkpoint.tokenizer
         assert isinstance(model, LanguageModel)
+        if self.adapter is not None:
+            model = adapted(model, self.adapter)
         prompt = self._known_part(tokenizer)
         length = len(prompt_ids(tokenizer, prompt))
         if length > model.context_length:
@@ -82,6 +89,17 @@ class Complete:
             raise UserError(
                 f"{error} On the command line: --unknown skip or --unknown replace."
             ) from error
+
+
+def adapted(model: LanguageModel, file: Path) -> LanguageModel:
+    """Return a model with the additions in a file.
+
+    Raises:
+        UserError: If it is no GPT, or they were made for another one.
+    """
+    if not isinstance(model, GPT):
+        raise UserError(f"--adapter needs a GPT, and this model is a {type(model).__name__}.")
+    return load_adapter(model, file)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +145,9 @@ class Export:
     def _page(self) -> int:
         checkpoint = load_checkpoint(self.run_folder, "cpu")
         title = f"A small GPT ({checkpoint.config.preset})"
-        page = write_page(checkpoint.state.model, checkpoint.tokenizer, self.out, title=title)
+        page = write_page(
+            plain_model(checkpoint.state.model), checkpoint.tokenizer, self.out, title=title
+        )
         print(
             f"{page} holds the model after step {checkpoint.state.step} and all that it takes to "
             f"write with it: {page.stat().st_size:,} bytes. Open it with a double click; it needs "
@@ -138,8 +158,9 @@ class Export:
     def _folder(self) -> int:
         check_empty(self.out)  # before a large model is read
         checkpoint = load_checkpoint(self.run_folder, "cpu")
-        folder = to_hf(checkpoint.state.model, checkpoint.tokenizer, self.out)
-        parameters = sum(weight.numel() for weight in checkpoint.state.model.parameters())
+        model = plain_model(checkpoint.state.model)
+        folder = to_hf(model, checkpoint.tokenizer, self.out)
+        parameters = model.parameter_count()
         print(
             f"{folder} holds the model after step {checkpoint.state.step}: {parameters:,} numbers."
         )

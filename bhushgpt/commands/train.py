@@ -109,7 +109,7 @@ class Train:
                 session.train(interruption)
                 interruption.check()
                 if world.is_main:
-                    _show_results(session)
+                    show_results(session)
         return 0
 
     @property
@@ -153,7 +153,8 @@ class Train:
         return {"compile": compiles} | {name: getattr(self, name) for name in names}
 
 
-def _show_results(session: Session) -> None:
+def show_results(session: Session) -> None:
+    """Print what came of a run, and what to type next."""
     if session.world.size > 1:  # one process measures what all have saved
         session = open_session(session.run.path, session.world.device)
     print(f"\n{results(session)}\n\nAll of it is in {session.run.path}. Next:")

@@ -3,6 +3,7 @@
 Opened by notebook 17.
 """
 
+from bhushgpt.runs.fine_tuning import FineTuning, plain_model
 from bhushgpt.runs.folder import (
     Place,
     RunFolder,
@@ -21,5 +22,11 @@ from bhushgpt.runs.report import (
     saved_whatever_happens,
 )
 from bhushgpt.runs.session import Session, facts
-from bhushgpt.runs.start import open_session, refuse_other_run, resume_session, start_session
+from bhushgpt.runs.start import (
+    open_session,
+    refuse_other_run,
+    resume_session,
+    start_fine_tuning,
+    start_session,
+)
 from bhushgpt.runs.training_text import Text

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 from bhushgpt.devices import machine_card
 from bhushgpt.environment import runs_folder
@@ -34,7 +34,7 @@ from bhushgpt.storage import (
     newest_good_checkpoint,
     sweep,
 )
-from bhushgpt.tokenizers import Tokenizer
+from bhushgpt.tokenizers import Tokenizer, Unknown
 
 RECORD, HISTORY, SAMPLES = "run.json", "history.jsonl", "samples.jsonl"
 
@@ -46,6 +46,9 @@ class RunFolder:
         version: of bhushgpt; preset: its name; config: every setting, as in a checkpoint.
         corpus: a registered name, or the whole path of a file or of prepared tokens;
         corpus_sha256: of its clean text; tokens: its length, held-out part included.
+        fine_tuning: of a run that began with another run's model: base, the checkpoint; old, that
+        run's corpus; replay and unknown, as asked; lora, the rank or null; old_before, new_before
+        and at the end old_after, new_after: nats per token on the held-out parts of both texts.
     Written whenever it starts or goes on:
         machine: what `machine_card` says; device: cpu, cuda or mps; processes: how many.
         options: how it is computed and saved, all of `RunOptions`.
@@ -305,6 +308,7 @@ def text_of(run: RunFolder, config: RunConfig, tokenizer: Tokenizer) -> Text:
             context_length=config.model.context_length,
             tokenizer=tokenizer,
             digest=str(run.record.get("corpus_sha256")),
+            unknown=_unknown(run.record),
         )
     except OtherText as error:
         raise UserError(
@@ -316,6 +320,13 @@ def text_of(run: RunFolder, config: RunConfig, tokenizer: Tokenizer) -> Text:
             f"The text that the run in {run.path} was trained on is needed, and cannot be read. "
             f"{error} Put it back there; `complete` works without it."
         ) from error
+
+
+def _unknown(record: Mapping[str, Any]) -> Unknown:
+    """Return what was done with unknown characters of the text; only fine-tuning meets any."""
+    facts = record.get("fine_tuning")
+    found = facts.get("unknown") if isinstance(facts, dict) else None
+    return cast(Unknown, found) if found in get_args(Unknown) else "error"
 
 
 def corpus_place(name: str) -> str:

@@ -13,7 +13,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -23,6 +23,8 @@ from bhushgpt.evaluation import Evaluation
 from bhushgpt.files import write_atomically
 from bhushgpt.forecast import forecast, training_memory
 from bhushgpt.generation import Sampling, complete_text
+from bhushgpt.gpt import GPT
+from bhushgpt.lora import LoRAConfig
 from bhushgpt.ngrams import Floors, ladder_table
 from bhushgpt.runs.folder import RECORD, RunOptions
 from bhushgpt.runs.interruption import Interruption
@@ -30,9 +32,9 @@ from bhushgpt.runs.session import Session
 from bhushgpt.runs.start import start_session
 from bhushgpt.runs.training_text import Text
 from bhushgpt.speed import World
-from bhushgpt.storage import list_checkpoints
+from bhushgpt.storage import list_checkpoints, save_adapter
 
-LADDER, CURVE = "ladder.json", "curve.png"
+LADDER, CURVE, ADAPTER = "ladder.json", "curve.png", "adapter.safetensors"
 History = Sequence[Mapping[str, Any]]
 
 
@@ -52,6 +54,8 @@ def describe_run(session: Session) -> str:
         f"device  {', '.join(how)}",
         *(f"note    {notice}" for notice in session.notices),
     ]
+    if session.origin:
+        lines.append(f"from    {session.origin.describe(config)}")
     if session.state.step:
         lines.append(f"start   after step {session.state.step} of {config.training.steps}")
     return "\n".join(lines)
@@ -89,10 +93,35 @@ def results(session: Session) -> str:
     counted = len(text.counted)
     part = "" if counted == len(text.train) else f", counted on the first {counted:,} tokens"
     return (
-        f"{glances_table(history)}Loss on {text.held_out_is}, the same {result.tokens:,} "
-        f"{text.unit}s for all (n-gram: the best of 3 to 7 is {floors.best_order}{part}):\n\n"
+        f"{glances_table(history)}{forgetting_table(session)}"
+        f"Loss on {text.held_out_is}, the same {result.tokens:,} {text.unit}s for all "
+        f"(n-gram: the best of 3 to 7 is {floors.best_order}{part}):\n\n"
         f"{bits}{_bits_per_byte(text, result)}{notice}"
     )
+
+
+def forgetting_table(session: Session) -> str:
+    """Measure a fine-tuned run on both texts, write that down, and return it as text.
+
+    Of a run with additions they are written to a file of their own, too. A run that began from
+    nothing has nothing to forget: an empty text.
+    """
+    if session.origin is None:
+        return ""
+    both = session.origin.forgetting(session.model, session.text)
+    after = {"old_after": both.old_after, "new_after": both.new_after}
+    session.run.update(fine_tuning={**session.run.record["fine_tuning"], **after})
+    rows = (
+        (session.origin.old.title, both.old_before, both.old_after),
+        (session.text.title, both.new_before, both.new_after),
+    )
+    width = max(len(title) for title, *_ in rows) + 2
+    lines = [f"{'held-out loss, nats':<{width}}    before     after    change"]
+    lines += [f"{t:<{width}}{a:>10.4f}{b:>10.4f}{b - a:>+10.4f}" for t, a, b in rows]
+    if isinstance(session.config.model, LoRAConfig):
+        save_adapter(cast(GPT, session.model), session.run.path / ADAPTER)
+        lines.append(f"The additions alone are in {ADAPTER}.")
+    return "\n".join([*lines, "", ""])
 
 
 def _bits_per_byte(text: Text, result: Evaluation) -> str:

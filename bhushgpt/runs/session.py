@@ -24,6 +24,7 @@ from bhushgpt.evaluation import Evaluation, evaluate
 from bhushgpt.files import NoRoom, one_writer
 from bhushgpt.language_model import LanguageModel
 from bhushgpt.presets import RunConfig
+from bhushgpt.runs.fine_tuning import Origin
 from bhushgpt.runs.folder import RunFolder, RunOptions
 from bhushgpt.runs.interruption import Interruption
 from bhushgpt.runs.monitoring import (
@@ -150,6 +151,8 @@ class Session:
     loss: AcceleratedLoss = field(default_factory=lambda: AcceleratedLoss(Acceleration()))
     notices: list[str] = field(default_factory=list)
     """What people should know before it starts."""
+    origin: Origin | None = None
+    """Of a run that fine-tunes the model of another one."""
 
     def __post_init__(self) -> None:
         keep, tokenizer = self.options.keep, self.text.tokenizer
@@ -174,7 +177,7 @@ class Session:
             vocab_size=sizes.vocab_size,
             skip=self.run.record.get("skipped_batches", []),
         )
-        return self.world.batches(batches)
+        return self.world.batches(self.origin.batches(batches) if self.origin else batches)
 
     @property
     def finished(self) -> bool:
@@ -246,9 +249,9 @@ class Session:
                 history = self.run.history()
             where = self.world.device
             stack.enter_context(memory_explained(self.config, where))
-            log = RunLog(
-                self.run, self.model.parameter_count(), limit, board, writes=self.world.is_main
-            )
+            # A third of a step's operations makes gradients of weights, of those trained alone.
+            weights = (2 * self.model.parameter_count() + self.model.trained_count()) // 3
+            log = RunLog(self.run, weights, limit, board, writes=self.world.is_main)
             self._saves.start()
             with closing(log):
                 yield log, history

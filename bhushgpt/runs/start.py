@@ -18,7 +18,19 @@ from bhushgpt.diagnosis import device_notices, memory_explained
 from bhushgpt.errors import UserError
 from bhushgpt.files import check_room
 from bhushgpt.forecast import check_memory, expected_bytes
+from bhushgpt.language_model import LanguageModel
 from bhushgpt.presets import RunConfig, build_model, preset
+from bhushgpt.replay import shared_out
+from bhushgpt.runs.fine_tuning import (
+    FineTuning,
+    Origin,
+    held_out_loss,
+    origin_facts,
+    plain_model,
+    second_text,
+    stored_origin,
+    tuned_model,
+)
 from bhushgpt.runs.folder import (
     RECORD,
     RunFolder,
@@ -77,11 +89,67 @@ def start_session(
         corpus_name, held_out=draft.held_out, context_length=draft.model.context_length
     )
     config = _config(preset_name, text.tokenizer.vocab_size, steps, accumulation)
+    return _begin(config, text, world, out, options, first_record(config, text, corpus_name))
+
+
+def start_fine_tuning(
+    base: Path,
+    corpus_name: str,
+    world: World,
+    out: Path,
+    settings: FineTuning | None = None,
+    *,
+    options: RunOptions | None = None,
+) -> Session:
+    """Return a run in the folder `out` that begins with another run's model, on a second text.
+
+    Args:
+        base: The folder of the first run, or of one of its checkpoints.
+        corpus_name: See `start_session`; the tokenizer stays that of the first run.
+        world: Where to train, and with whom.
+        out: The new run's folder.
+        settings: How it is learned.
+        options: How it is computed and saved.
+
+    Raises:
+        UserError: For anything that cannot be used; nothing is written then.
+    """
+    settings = settings or FineTuning()
+    run, checkpoint = run_of(base), load_checkpoint(base, world.device, optimizer=False)
+    model, tokenizer = plain_model(checkpoint.state.model), checkpoint.tokenizer
+    config = settings.config(checkpoint.config)
+    shared_out(config.training.batch_size, settings.replay)  # a share that cannot be had
+    tuned = tuned_model(model, settings, config.training.seed)
+    text = second_text(corpus_name, config, tokenizer, settings.unknown)
+    old = text_of(run, checkpoint.config, tokenizer)
+    origin = Origin(
+        base=str(checkpoint.folder.absolute()),
+        old=old,
+        replay=settings.replay,
+        old_before=held_out_loss(model, old),
+        new_before=held_out_loss(model, text),
+    )
+    record = first_record(config, text, corpus_name)
+    record["fine_tuning"] = origin_facts(origin, run, settings)
+    return _begin(config, text, world, out, options, record, tuned, origin)
+
+
+def _begin(
+    config: RunConfig,
+    text: Text,
+    world: World,
+    out: Path,
+    options: RunOptions | None,
+    record: Mapping[str, Any],
+    model: LanguageModel | None = None,
+    origin: Origin | None = None,
+) -> Session:
+    """Return a run before its first step, its folder made and its first checkpoint saved."""
     check_memory(config, world.device)
     options, acceleration, notices = accelerated(options or RunOptions(), config, world)
-    state, loss = _built(config, acceleration, options, world)
-    run = _new_folder(out, config, text, corpus_name, options, world)
-    session = Session(run, config, text, state, world, options, loss, [*notices])
+    state, loss = _built(config, acceleration, options, world, model)
+    run = _new_folder(out, config, record, options, world)
+    session = Session(run, config, text, state, world, options, loss, [*notices], origin)
     try:
         session.save()  # from its first moment on a run can be gone on with
     except BaseException:
@@ -128,10 +196,14 @@ def accelerated(
 
 
 def _built(
-    config: RunConfig, acceleration: Acceleration, options: RunOptions, world: World
+    config: RunConfig,
+    acceleration: Acceleration,
+    options: RunOptions,
+    world: World,
+    model: LanguageModel | None,
 ) -> tuple[TrainState, AcceleratedLoss]:
     with memory_explained(config, world.device):
-        model = build_model(config, world.device)
+        model = model or build_model(config, world.device)
         parts = config.training.accumulation_steps
         loss = wrap(model, acceleration, world, options.strategy, accumulation_steps=parts)
         return TrainState.fresh(model, config.training), loss
@@ -140,8 +212,7 @@ def _built(
 def _new_folder(
     out: Path,
     config: RunConfig,
-    text: Text,
-    corpus_name: str,
+    record: Mapping[str, Any],
     options: RunOptions,
     world: World,
 ) -> RunFolder:
@@ -150,8 +221,7 @@ def _new_folder(
         check_room(
             out, (options.keep + 1) * expected_bytes(config), "A run that keeps its checkpoints"
         )
-        record = first_record(config, text, corpus_name) | machine_facts(options, world)
-        run = RunFolder.create(out, record)
+        run = RunFolder.create(out, {**record, **machine_facts(options, world)})
     world.barrier()
     return run if world.is_main else RunFolder.open(out)
 
@@ -242,6 +312,7 @@ def resume_session(
     changes = option_changes(before, options) + _other_changes(run, checkpoint, config, world)
     if changes:
         notices.append(f"Other than before, as it is asked for now: {'; '.join(changes)}.")
+    origin = stored_origin(run, config, checkpoint.tokenizer)
     text = text_of(run, config, checkpoint.tokenizer)
     with memory_explained(config, world.device):
         parts = config.training.accumulation_steps
@@ -250,7 +321,7 @@ def resume_session(
     if checkpoint.random is not None:
         checkpoint.random.restore(world.device)
     _note(run, options, world, skip_batch)
-    return Session(run, config, text, checkpoint.state, world, options, loss, notices)
+    return Session(run, config, text, checkpoint.state, world, options, loss, notices, origin)
 
 
 def _loaded(folder: Path, world: World, options: RunOptions) -> Checkpoint:

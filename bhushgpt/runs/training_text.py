@@ -14,7 +14,7 @@ from bhushgpt.corpus import load_text
 from bhushgpt.data import PreparedTokens, TokenFile, is_tokens_folder
 from bhushgpt.errors import UserError
 from bhushgpt.ngrams import Floors, count_floors
-from bhushgpt.tokenizers import CharTokenizer, Tokenizer
+from bhushgpt.tokenizers import CharTokenizer, Tokenizer, Unknown
 
 # Of a text of any length so much is judged and counted: seconds on a laptop.
 JUDGED_TOKENS = 2**18
@@ -82,6 +82,7 @@ def open_text(
     context_length: int = 1,
     tokenizer: Tokenizer | None = None,
     digest: str | None = None,
+    unknown: Unknown = "error",
 ) -> Text:
     """Return the text of that name: a registered corpus, a text file, or a prepared folder.
 
@@ -89,8 +90,9 @@ def open_text(
         name: What `--corpus` takes.
         held_out: Share of a text that is held out; prepared tokens are in two parts already.
         context_length: Both parts must hold a window of this length and its target.
-        tokenizer: Of an earlier run on this text; by default, each character is a token.
+        tokenizer: Of an earlier run; by default, each character is a token.
         digest: What the text's digest must be.
+        unknown: What to do with characters that the tokenizer does not know.
 
     Raises:
         OtherText: If it is another.
@@ -103,12 +105,12 @@ def open_text(
     """
     folder = Path(name).expanduser()
     if folder.is_dir() and is_tokens_folder(folder):
-        return _prepared(folder, context_length, digest)
+        return _prepared(folder, context_length, digest, tokenizer)
     corpus = load_text(name)
     if digest not in (None, corpus.sha256):
         raise OtherText(f"The text {name!r} has changed.")
     tokenizer = tokenizer or CharTokenizer.from_text(corpus.text)
-    tokens = tokenizer.encode_to_numpy(corpus.text)
+    tokens = tokenizer.encode_to_numpy(corpus.text, unknown)
     train, kept = split_tokens(tokens, held_out, context_length=context_length)
     judged = spread_pieces(kept, JUDGED_TOKENS)
     author = "" if corpus.author == "unknown" else f", {corpus.author}"
@@ -122,7 +124,7 @@ def open_text(
         held_out=judged,
         held_out_bytes=len(tokenizer.decode(judged[1:]).encode()),
         held_out_is=_part_in_words("the held-out last tenth", judged, kept),
-        notice=corpus.notice,
+        notice=" ".join(filter(None, [corpus.notice, _others(corpus.text, tokenizer, unknown)])),
     )
 
 
@@ -155,8 +157,28 @@ def _part_in_words(whole: str, judged: np.ndarray, kept: Sequence[int] | np.ndar
     return f"{len(judged):,} tokens, evenly spread over {whole} ({len(kept):,} tokens)"
 
 
-def _prepared(folder: Path, context_length: int, digest: str | None) -> Text:
+def _others(text: str, tokenizer: Tokenizer, unknown: Unknown) -> str:
+    """Return the sentence about characters that the tokenizer does not know, if there are any."""
+    if not isinstance(tokenizer, CharTokenizer) or unknown == "error":
+        return ""
+    others = sorted(set(text) - set(tokenizer.characters))
+    if not others:
+        return ""
+    count = sum(text.count(character) for character in others)
+    done = "left out" if unknown == "skip" else f"read as {tokenizer.stand_in!r}"
+    shown = ", ".join(map(repr, others[:8])) + (", ..." if len(others) > 8 else "")
+    return f"{count:,} characters that the model has never seen are {done}: {shown}."
+
+
+def _prepared(
+    folder: Path, context_length: int, digest: str | None, tokenizer: Tokenizer | None
+) -> Text:
     found = PreparedTokens.open(folder)
+    if tokenizer is not None and tokenizer.digest != found.tokenizer.digest:
+        raise UserError(
+            f"The tokens in {folder} were made by another tokenizer than the model's, so its "
+            "numbers would mean other things. Give the text itself, or prepare it with the model's."
+        )
     if digest not in (None, found.digest):
         raise OtherText(f"The tokens in {folder} were prepared anew and are others.")
     for part, tokens in (("training", found.train), ("held-out", found.held_out)):

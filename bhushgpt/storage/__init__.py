@@ -3,6 +3,7 @@
 Opened by notebook 11.
 """
 
+from bhushgpt.storage.adapters import base_digest, load_adapter, save_adapter
 from bhushgpt.storage.checkpoints import (
     Checkpoint,
     config_to_dict,

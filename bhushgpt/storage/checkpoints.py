@@ -17,9 +17,8 @@ Lesson: notebook 11.
 
 import dataclasses
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from bhushgpt.errors import UserError
-from bhushgpt.files import flush, of_kind, read_json
+from bhushgpt.files import of_kind, read_json
 from bhushgpt.forecast import check_memory, other_bytes
 from bhushgpt.kinds import MODELS, TRAININGS, class_of, name_of
 from bhushgpt.presets import RunConfig
@@ -53,6 +52,7 @@ from bhushgpt.storage.tensors import (
     plain_names,
     read_header,
     restore_optimizer,
+    save_tensors,
     tied_names,
     weights_once,
 )
@@ -500,16 +500,7 @@ def save_weights(model: nn.Module, file: Path) -> None:
     """
     tied = tied_names(model)
     weights = {name: t.contiguous() for name, t in model.state_dict().items() if name not in tied}
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    try:
-        save_file(plain_names(weights), temporary, metadata={"format": "pt"})
-        with suppress(OSError):  # some disks have no modes
-            temporary.chmod(0o644)
-        flush(temporary)
-        temporary.replace(file)
-        flush(file.absolute().parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+    save_tensors(plain_names(weights), file)
 
 
 def load_weights(model: nn.Module, file: Path) -> None:

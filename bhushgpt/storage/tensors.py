@@ -10,8 +10,10 @@ Lesson: notebook 11. Source: github.com/huggingface/safetensors, "Format".
 """
 
 import math
+import os
 import random
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
@@ -27,7 +30,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from bhushgpt.errors import UserError
-from bhushgpt.files import open_regular
+from bhushgpt.files import flush, open_regular
 from bhushgpt.training import TrainState
 
 # The largest GPT-2 has 580 tensors, and AdamW three for each: a few hundred kilobytes of header.
@@ -134,6 +137,45 @@ def load_tensors(file: Path, device: torch.device | str = "cpu") -> dict[str, Te
             return {name: tensors.get_tensor(name).clone() for name in names}
     except SafetensorError as error:
         raise UserError(f"{file} is no sound safetensors file: {error}. Get it again.") from error
+
+
+def save_tensors(
+    tensors: Mapping[str, Tensor], file: Path, facts: Mapping[str, str] | None = None
+) -> None:
+    """Write tensors to a safetensors file, in one step: it is there whole, or as it was.
+
+    Args:
+        tensors: By name.
+        file: Where.
+        facts: What else stands in the header, text by name; `read_facts` gives it back.
+
+    Raises:
+        UserError: If it cannot be written there.
+    """
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    try:
+        try:
+            save_file(dict(tensors), temporary, metadata={"format": "pt", **(facts or {})})
+        except SafetensorError as error:
+            raise UserError(f"{file} cannot be written: {error}. Name another place.") from error
+        with suppress(OSError):  # some disks have no modes
+            temporary.chmod(0o644)
+        flush(temporary)
+        temporary.replace(file)
+        flush(file.absolute().parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_facts(file: Path) -> dict[str, str]:
+    """Return the texts in the header of a safetensors file, checked like its tensors.
+
+    Raises:
+        UserError: See `read_header`.
+    """
+    read_header(file)
+    with safe_open(file, "pt") as tensors:
+        return dict(tensors.metadata() or {})
 
 
 # Taken off by name: torch's get_model_state_dict looks at the wrapped model, and a file from
