@@ -11,6 +11,7 @@ The core, to be read in the order in which the notebooks finish it (`curriculum.
     13     bpe_by_hand, bpe_training, bpe
     18     lora, replay, instructions
     19     text_scores, arithmetic_coding, online_counters, mixing, symbol_coding, compression
+    21     taps, probing
     23-24  checked_tasks, rewards | without_torch
 
 The rooms, each imported by its name alone (`from bhushgpt.storage import save_checkpoint`):

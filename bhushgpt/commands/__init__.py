@@ -17,6 +17,7 @@ COMMANDS = {
     "prepare": ("prepare:Prepare", "tokenise a corpus once, into files that training reads"),
     "compress": ("compress:Compress", "write a file in fewer bytes, by what a model expects"),
     "decompress": ("compress:Decompress", "give back exactly what was compressed"),
+    "leaderboard": ("leaderboard:Leaderboard", "list records, enter runs, train an entry anew"),
     "corpora": ("information:Corpora", "list the texts that can be named: title, source, licence"),
     "info": ("information:Info", "say what this machine is: devices, memory, versions"),
     "bench": ("bench:Bench", "measure this machine, and the course's speed on it"),

@@ -73,6 +73,8 @@ class Train:
         int | None, WHOLE, arg(help_behavior_hint="(default: the preset's)")
     ] = None
     """Compute each batch in so many parts: less memory, the same result."""
+    seed: Annotated[int | None, WHOLE, arg(help_behavior_hint="(default: the preset's)")] = None
+    """Decides the first weights, the batches and the dropout."""
     out: Annotated[
         Path | None, FOLDER, arg(help_behavior_hint="(default: runs/<preset>-<date and time>)")
     ] = None
@@ -133,11 +135,13 @@ class Train:
             place.folder,
             steps=self.steps,
             accumulation=self.accumulation,
+            seed=self.seed,
             options=changed_options(RunOptions(), self._options()),
         )
 
     def _resumed(self, place: Place, world: World) -> Session:
         asked = {"preset": self.preset, "corpus": self.corpus, "steps": self.steps}
+        asked["seed"] = self.seed
         refuse_other_run(run_of(place.folder), asked)
         return resume_session(
             place.checkpoint or place.folder,

@@ -14,6 +14,7 @@ from bhushgpt.runs.folder import (
     text_of,
 )
 from bhushgpt.runs.interruption import Interruption
+from bhushgpt.runs.leaderboard import TRACKS, Entry, enter, entries, verify
 from bhushgpt.runs.report import (
     completion_command,
     describe_run,

@@ -67,6 +67,7 @@ def start_session(
     *,
     steps: int | None = None,
     accumulation: int | None = None,
+    seed: int | None = None,
     options: RunOptions | None = None,
 ) -> Session:
     """Return a fresh run in the folder `out`.
@@ -78,6 +79,7 @@ def start_session(
         out: The run's folder; it must not hold a run.
         steps: Instead of the preset's.
         accumulation: Parts that a batch is computed in, instead of the preset's.
+        seed: Of weights, batches and dropout, instead of the preset's.
         options: How it is computed and saved.
 
     Raises:
@@ -89,6 +91,7 @@ def start_session(
         corpus_name, held_out=draft.held_out, context_length=draft.model.context_length
     )
     config = _config(preset_name, text.tokenizer.vocab_size, steps, accumulation)
+    config = with_seed(config, seed)
     return _begin(config, text, world, out, options, first_record(config, text, corpus_name))
 
 
@@ -171,6 +174,13 @@ def with_accumulation(config: RunConfig, accumulation: int | None) -> RunConfig:
     return dataclasses.replace(config, training=training)
 
 
+def with_seed(config: RunConfig, seed: int | None) -> RunConfig:
+    """Return the settings with another seed; None leaves the preset's."""
+    if seed is None:
+        return config
+    return dataclasses.replace(config, training=dataclasses.replace(config.training, seed=seed))
+
+
 def accelerated(
     options: RunOptions, config: RunConfig, world: World
 ) -> tuple[RunOptions, Acceleration, list[str]]:
@@ -251,16 +261,18 @@ def refuse_other_run(run: RunFolder, asked: Mapping[str, Any]) -> None:
 
     Args:
         run: The run.
-        asked: preset, corpus and steps as typed; None where nothing was typed.
+        asked: preset, corpus, steps and seed as typed; None where nothing was typed.
 
     Raises:
         UserError: Naming each difference, and which value holds.
     """
     config = run.record.get("config", {})
+    training = config.get("training", {}) if isinstance(config, dict) else {}
     its = {
         "preset": run.record.get("preset"),
         "corpus": run.record.get("corpus"),
-        "steps": config.get("training", {}).get("steps") if isinstance(config, dict) else None,
+        "steps": training.get("steps"),
+        "seed": training.get("seed"),
     }
     if asked.get("corpus") is not None:
         asked = {**asked, "corpus": corpus_place(asked["corpus"])}
