@@ -40,7 +40,7 @@ def trained(text: Path, folder: Path, seed: int, *, leak: bool = False) -> Path:
         session.text = dataclasses.replace(session.text, train=whole)
     with Interruption() as interruption:
         session.train(interruption)
-    session.record(session.evaluate(), {}, 1)
+    session.record(session.evaluate(), {}, 1, session.run.history())
     return folder
 
 
