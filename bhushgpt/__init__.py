@@ -8,8 +8,7 @@ The core, to be read in the order in which the notebooks finish it (`curriculum.
            evaluation | mlp_model
     07-10  positions, attention | transformer, diagrams | gpt, presets, forecast | kv_cache,
            generation
-    13     bpe_by_hand, bpe_training, bpe
-    18     lora, replay, instructions
+    13-18  bpe_by_hand, bpe_training, bpe | conversation | lora, replay, instructions
     19     text_scores, arithmetic_coding, online_counters, mixing, symbol_coding, compression
     21     taps, probing
     23-24  checked_tasks, rewards | without_torch

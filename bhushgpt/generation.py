@@ -8,8 +8,9 @@ Letters: B batch, T time, V vocabulary.
 Lesson: notebook 10.
 """
 
+import codecs
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -25,8 +26,8 @@ from bhushgpt.tokenizers import Tokenizer
 class Sampling:
     """How the next token is chosen from the model's scores.
 
-    The three are applied in this order: divide by the temperature, keep the top k, keep the top p
-    of what is left.
+    They are applied in this order: divide by the temperature, keep the top k, keep the top p of
+    what is left, keep of that what reaches min p.
 
     Raises:
         UserError: If a setting means nothing; it names all that are wrong.
@@ -41,6 +42,8 @@ class Sampling:
     """Draw among this many likeliest tokens only."""
     top_p: float | None = None
     """Draw among the fewest likeliest tokens that together have this probability."""
+    min_p: float | None = None
+    """Draw among the tokens only that are at least this many times as likely as the likeliest."""
     seed: int = 0
     """The same seed gives the same text."""
 
@@ -55,6 +58,8 @@ class Sampling:
             wrong.append(f"top_k is {self.top_k}: it is a whole number, at least 1 token must stay")
         if self.top_p is not None and not 0 < self.top_p <= 1:
             wrong.append(f"top_p is {self.top_p}: it is a share, above 0 and at most 1")
+        if self.min_p is not None and not 0 <= self.min_p <= 1:
+            wrong.append(f"min_p is {self.min_p}: it is a share, 0 keeps all and 1 the likeliest")
         if wrong:
             raise UserError("These sampling settings cannot be used: " + "; ".join(wrong) + ".")
 
@@ -95,6 +100,54 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
     return torch.full_like(logits, -torch.inf).scatter(-1, ids, values)
 
 
+def keep_min_p(logits: Tensor, p: float) -> Tensor:
+    """Return logits (B, V) with all that are less than p times as likely as the likeliest at -inf.
+
+    Where the model is sure, few stay, and where it is not, many. The likeliest always stays, and at
+    p = 0 all do.
+
+    Source: Nguyen et al., arXiv 2407.01082.
+
+    >>> keep_min_p(torch.tensor([[0.5, 0.3, 0.2]]).log(), 0.5).isfinite()
+    tensor([[ True,  True, False]])
+    """
+    if p == 0:
+        return logits
+    lowest = logits.amax(dim=-1, keepdim=True) + math.log(p)  # (B, 1)
+    return logits.masked_fill(logits < lowest, -torch.inf)
+
+
+def sampling_logits(logits: Tensor, sampling: Sampling) -> Tensor:
+    """Return the logits (B, V) whose softmax is each token's chance to be drawn.
+
+    Raises:
+        UserError: If a row holds something that is not a number, or leaves no token to choose.
+
+    >>> scores = torch.tensor([[0.0, 2.0, 1.0]])
+    >>> sampling_logits(scores, Sampling(temperature=0.5, top_k=2)).softmax(dim=-1)
+    tensor([[0.0000, 0.8808, 0.1192]])
+    """
+    highest = logits.amax(dim=-1, keepdim=True)  # (B, 1) NaN if any score is
+    spoilt = [value for value in highest.flatten().tolist() if not math.isfinite(value)]
+    if spoilt:
+        raise UserError(
+            f"The model's highest score is {spoilt[0]}, so no token can be chosen: its weights "
+            "were spoilt, usually by a diverged training run. Load an earlier checkpoint."
+        )
+    if sampling.temperature == 0:
+        best = logits.argmax(dim=-1, keepdim=True)  # (B, 1)
+        return torch.full_like(logits, -torch.inf).scatter(-1, best, 0.0)
+    # From the highest down, so that a tiny temperature does not divide its way to infinity.
+    logits = (logits.float() - highest.float()) / sampling.temperature  # (B, V)
+    if sampling.top_k is not None:
+        logits = keep_top_k(logits, sampling.top_k)  # (B, V)
+    if sampling.top_p is not None:
+        logits = keep_top_p(logits, sampling.top_p)  # (B, V)
+    if sampling.min_p is not None:
+        logits = keep_min_p(logits, sampling.min_p)  # (B, V)
+    return logits
+
+
 def next_ids(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> Tensor:
     """Choose one token a row: (B, 1) for logits (B, V).
 
@@ -107,21 +160,9 @@ def next_ids(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> 
     >>> next_ids(scores, Sampling(temperature=0), torch.Generator())
     tensor([[1]])
     """
-    highest = logits.amax(dim=-1, keepdim=True)  # (B, 1) NaN if any score is
-    spoilt = [value for value in highest.flatten().tolist() if not math.isfinite(value)]
-    if spoilt:
-        raise UserError(
-            f"The model's highest score is {spoilt[0]}, so no token can be chosen: its weights "
-            "were spoilt, usually by a diverged training run. Load an earlier checkpoint."
-        )
-    if sampling.temperature == 0:
+    logits = sampling_logits(logits, sampling)  # (B, V)
+    if sampling.temperature == 0:  # nothing is left to chance, and none is used up
         return logits.argmax(dim=-1, keepdim=True)
-    # From the highest down, so that a tiny temperature does not divide its way to infinity.
-    logits = (logits.float() - highest.float()) / sampling.temperature  # (B, V)
-    if sampling.top_k is not None:
-        logits = keep_top_k(logits, sampling.top_k)  # (B, V)
-    if sampling.top_p is not None:
-        logits = keep_top_p(logits, sampling.top_p)  # (B, V)
     return draw(logits, generator)
 
 
@@ -191,15 +232,34 @@ def prompt_ids(tokenizer: Tokenizer, prompt: str) -> list[int]:
     return tokenizer.encode(prompt) or tokenizer.encode("\n", unknown="skip") or [0]
 
 
+def decode_stream(tokenizer: Tokenizer, ids: Iterable[int]) -> Iterator[str]:
+    """Yield the text of ids one by one, never a part of a character.
+
+    A token may be some bytes of a character alone: then an empty piece comes, until the character
+    is whole. Joined, the pieces are what `tokenizer.decode` makes of all ids.
+
+    >>> from bhushgpt.tokenizers import ByteTokenizer
+    >>> list(decode_stream(ByteTokenizer(), [0x41, 0xC3, 0xA9, 0x42]))
+    ['A', '', 'é', 'B']
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    for one in ids:
+        yield decoder.decode(tokenizer.decode_bytes([one]))
+    if rest := decoder.decode(b"", final=True):
+        yield rest
+
+
 def complete_text(
     model: LanguageModel, tokenizer: Tokenizer, prompt: str, n_tokens: int, sampling: Sampling
 ) -> Iterator[str]:
     """Continue a prompt and yield the new text token by token, as it is drawn.
+
+    A token that is only a part of a character yields an empty piece, and the last part the whole.
 
     Raises:
         UserError: If the prompt has a character that the tokenizer does not know.
     """
     device = next(model.parameters()).device
     ids = torch.tensor([prompt_ids(tokenizer, prompt)], device=device)
-    for new in generate(Cached(model), ids, n_tokens, sampling):
-        yield tokenizer.decode(new[0].tolist())
+    new = generate(Cached(model), ids, n_tokens, sampling)
+    yield from decode_stream(tokenizer, (int(one) for one in new))

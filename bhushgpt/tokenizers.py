@@ -50,6 +50,7 @@ class Tokenizer(Protocol):
     def encode(self, text: str, unknown: Unknown = "error") -> list[int]: ...  # noqa: D102
     def encode_to_numpy(self, text: str, unknown: Unknown = "error") -> np.ndarray: ...  # noqa: D102
     def decode(self, ids: Ids) -> str: ...  # noqa: D102
+    def decode_bytes(self, ids: Ids) -> bytes: ...  # noqa: D102
     def to_dict(self) -> dict[str, Any]: ...  # noqa: D102
     def save(self, path: str | Path) -> None: ...  # noqa: D102
 
@@ -256,6 +257,10 @@ class CharTokenizer(JsonStored):
         """Return the text of the ids; an id outside 0 to vocab_size - 1 raises a `UserError`."""
         return "".join(map(self.characters.__getitem__, checked_ids(ids, self.vocab_size)))
 
+    def decode_bytes(self, ids: Ids) -> bytes:
+        """Return the text of the ids in UTF-8."""
+        return self.decode(ids).encode("utf-8", "surrogatepass")
+
     def to_dict(self) -> dict[str, Any]:
         """Return what `tokenizer_from_dict` needs to make the same tokenizer again."""
         return {"kind": self.kind, "characters": self.characters, "digest": self.digest}
@@ -317,7 +322,11 @@ class ByteTokenizer(JsonStored):
 
     def decode(self, ids: Ids) -> str:
         """Return the text of the bytes; bytes that are no UTF-8 become the sign U+FFFD."""
-        return bytes(checked_ids(ids, self.vocab_size)).decode("utf-8", errors="replace")
+        return self.decode_bytes(ids).decode("utf-8", errors="replace")
+
+    def decode_bytes(self, ids: Ids) -> bytes:
+        """Return the bytes of the ids; an id outside 0 to 255 raises a `UserError`."""
+        return bytes(checked_ids(ids, self.vocab_size))
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `tokenizer_from_dict` needs to make the same tokenizer again."""

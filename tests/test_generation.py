@@ -7,10 +7,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from bhushgpt.bpe import BPETokenizer
 from bhushgpt.errors import UserError
-from bhushgpt.generation import Sampling, generate, keep_top_k, keep_top_p, next_ids
+from bhushgpt.generation import (
+    Sampling,
+    complete_text,
+    decode_stream,
+    generate,
+    keep_min_p,
+    keep_top_k,
+    keep_top_p,
+    next_ids,
+    sampling_logits,
+)
 from bhushgpt.gpt import GPT, GPTConfig
 from bhushgpt.language_model import LanguageModel, sample
+from bhushgpt.tokenizers import ByteTokenizer, CharTokenizer
+from tests.chains import CHAIN, chain_model, chain_tokenizer
 
 
 class Recorder(LanguageModel):
@@ -352,3 +365,85 @@ def test_a_model_with_spoilt_weights_is_told_so() -> None:
 def test_requests_that_cannot_be_met_are_refused(ids, n_tokens, part) -> None:
     with pytest.raises(UserError, match=part):
         next(generate(Recorder([0.0, 1.0]), ids, n_tokens))
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=7), st.integers(0, 100))
+def test_min_p_keeps_what_is_likely_enough_beside_the_likeliest(weights, percent) -> None:
+    # A bar between two whole weights, so that rounding decides nothing.
+    share = max(0.0, min(1.0, (math.ceil(percent / 100 * max(weights)) - 0.5) / max(weights)))
+    logits = torch.tensor([weights], dtype=torch.double).log()
+    result = keep_min_p(logits, share)
+    (left,) = kept(result)
+    assert left == [i for i, weight in enumerate(weights) if weight >= share * max(weights)]
+    assert torch.equal(result[0, left], logits[0, left])
+
+
+def test_min_p_of_zero_keeps_all_and_of_one_the_likeliest() -> None:
+    logits = torch.tensor([[1.0, 3.0, 2.0, -torch.inf], [0.0, 0.0, -9.0, 0.0]])
+    assert torch.equal(keep_min_p(logits, 0), logits)
+    assert kept(keep_min_p(logits, 1)) == [[1], [0, 1, 3]]
+
+
+def test_min_p_comes_after_the_temperature_and_last() -> None:
+    logits = torch.tensor([[2.0, 1.0, 0.0]])  # as likely as the first: 0.37 and 0.14
+    assert kept(sampling_logits(logits, Sampling(min_p=0.2))) == [[0, 1]]
+    assert kept(sampling_logits(logits, Sampling(temperature=2, min_p=0.2))) == [[0, 1, 2]]
+    assert kept(sampling_logits(logits, Sampling(top_k=1, min_p=0.2))) == [[0]]
+
+
+def test_chances_are_those_with_which_tokens_are_drawn() -> None:
+    logits = torch.tensor([2.0, 1.5, 1.0, 0.0, -2.0])
+    settings = Sampling(temperature=0.7, top_k=4, top_p=0.95, min_p=0.1)
+    n = 20_000
+    ids = next_ids(logits.expand(n, -1), settings, torch.Generator().manual_seed(0))
+    shares = torch.bincount(ids.flatten(), minlength=5) / n
+    chances = sampling_logits(logits[None], settings).softmax(dim=-1)[0]
+    assert ((shares - chances).abs() <= 5 * (chances * (1 - chances) / n).sqrt()).all()
+    greedy = sampling_logits(logits[None], Sampling(temperature=0)).softmax(dim=-1)[0]
+    assert greedy.tolist() == [1, 0, 0, 0, 0]
+
+
+# Text, piece by piece
+
+TOKENIZERS = [
+    CharTokenizer("\n abcé山🙂"),
+    ByteTokenizer(),
+    BPETokenizer.train(["é山🙂 abc abc 山山"], vocab_size=264),
+]
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS, ids=lambda one: one.kind)
+def test_streamed_pieces_are_whole_characters_and_make_the_whole_text(tokenizer) -> None:
+    text = "abc é山🙂\n🙂🙂山 c"
+    ids = tokenizer.encode(text)
+    pieces = list(decode_stream(tokenizer, ids))
+    assert "".join(pieces) == text and len(pieces) == len(ids)
+    assert "\ufffd" not in "".join(pieces)
+
+
+@given(st.lists(st.integers(0, 255), max_size=12))
+def test_bytes_that_are_no_text_are_streamed_as_they_are_decoded(ids) -> None:
+    tokenizer = ByteTokenizer()
+    assert "".join(decode_stream(tokenizer, ids)) == tokenizer.decode(ids)
+    assert tokenizer.decode_bytes(ids) == bytes(ids)
+
+
+def test_each_piece_comes_before_the_next_id_is_asked_for() -> None:
+    asked = []
+
+    def ids():
+        for one in "aé".encode():
+            asked.append(one)
+            yield one
+
+    stream = decode_stream(ByteTokenizer(), ids())
+    assert (next(stream), len(asked)) == ("a", 1)
+
+
+def test_completed_text_never_holds_a_part_of_a_character() -> None:
+    tokenizer = chain_tokenizer()
+    pieces = list(
+        complete_text(chain_model(tokenizer), tokenizer, "\n", 10, Sampling(temperature=0))
+    )
+    assert "".join(pieces) == CHAIN and len(pieces) == 10
+    assert [piece for piece in pieces if piece] == list(CHAIN)

@@ -12,6 +12,8 @@ COMMANDS = {
     "train": ("train:Train", "train a model on a text; Ctrl-C saves and stops, --resume goes on"),
     "finetune": ("finetune:Finetune", "go on with a trained model on a second text"),
     "complete": ("model:Complete", "continue a prompt with a trained model"),
+    "chat": ("chat:Chat", "write in turns with a trained model"),
+    "serve": ("serve:Serve", "show a page on this machine that writes with a trained model"),
     "evaluate": ("model:Evaluate", "measure a trained model on its held-out text"),
     "export": ("model:Export", "write a trained model as a folder that other programs open"),
     "prepare": ("prepare:Prepare", "tokenise a corpus once, into files that training reads"),

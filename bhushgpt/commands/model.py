@@ -42,6 +42,8 @@ class Complete:
     """Draw among this many likeliest tokens only."""
     top_p: Annotated[float | None, DECIMAL, arg(help_behavior_hint="(default: all)")] = None
     """Draw among the fewest likeliest tokens that together have this probability."""
+    min_p: Annotated[float | None, DECIMAL, arg(help_behavior_hint="(default: all)")] = None
+    """Draw among the tokens only that are at least this many times as likely as the likeliest."""
     seed: Annotated[int, WHOLE] = 0
     """The same seed gives the same text."""
     unknown: Unknown = "error"
@@ -60,7 +62,11 @@ class Complete:
         if not 0 <= self.seed < 2**63:
             raise UserError(f"--seed is {self.seed}: take 0, or a number of up to 18 digits.")
         sampling = Sampling(
-            temperature=self.temperature, top_k=self.top_k, top_p=self.top_p, seed=self.seed
+            temperature=self.temperature,
+            top_k=self.top_k,
+            top_p=self.top_p,
+            min_p=self.min_p,
+            seed=self.seed,
         )
         checkpoint = load_checkpoint(self.run_folder, pick_device(self.device), optimizer=False)
         model, tokenizer = checkpoint.state.model, checkpoint.tokenizer

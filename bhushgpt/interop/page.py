@@ -1,8 +1,9 @@
 """One's own model as one web page that writes: no server, no network, no library.
 
-The page is `page.html` (what stands where), `page_screen.js` (buttons, bars and the attention) and
-`page_gpt.js`, the GPT in plain JavaScript. Every matrix travels as int8 numbers with a float32
-scale for each row, every vector (biases, norms) as float32, all of it in base64.
+The page is `page.html` (what stands where), `page_screen.js` (buttons, bars and the attention),
+`page_tokenizer.js`, and `page_gpt.js`, the GPT in plain JavaScript. Every matrix travels as int8
+numbers with a float32 scale for each row, every vector (biases, norms) as float32, all of it in
+base64. `server.py` fills the same template for a page whose model stays in Python.
 
 Letters: O rows of a matrix, I columns.
 
@@ -15,6 +16,7 @@ import hashlib
 import html
 import json
 import re
+from collections.abc import Sequence
 from importlib.resources import files
 from math import prod
 from pathlib import Path
@@ -79,7 +81,7 @@ def write_page(
             f"The page's name is {path.name!r}: it must end in .html, or no browser opens it."
         )
     gpt = _known(model)
-    described = _described(tokenizer)
+    described = described_tokenizer(tokenizer)
     if tokenizer.vocab_size != gpt.config.vocab_size:
         raise UserError(
             f"The model knows {gpt.config.vocab_size} tokens and the tokenizer has "
@@ -93,8 +95,8 @@ def write_page(
         "prompt": prompt,
         "tokenizer": described,
     }
-    _check_size(gpt, len(_filled(title, content, b"")), largest)
-    page = _filled(title, content, _packed(gpt))
+    _check_size(gpt, len(_alone(title, content, b"")), largest)
+    page = _alone(title, content, _packed(gpt))
     try:
         write_atomically(path, page)
     except OSError as error:
@@ -200,7 +202,7 @@ def _check_size(model: GPT, frame: int, largest: int) -> None:
         )
 
 
-def _described(tokenizer: Tokenizer) -> dict[str, Any]:
+def described_tokenizer(tokenizer: Tokenizer) -> dict[str, Any]:
     """Return the tokenizer as the page reads it: the bytes of every token, as characters."""
     if isinstance(tokenizer, CharTokenizer):
         tokens = [one.encode("utf-8", "surrogatepass") for one in tokenizer.characters]
@@ -220,18 +222,50 @@ def _described(tokenizer: Tokenizer) -> dict[str, Any]:
     return {"kind": tokenizer.kind, "tokens": names, "ordinary": ordinary}
 
 
-def _filled(title: str, content: dict[str, Any], weights: bytes) -> bytes:
-    """Return the page: the template with its gaps filled, each once, whatever stands in them."""
+def _alone(title: str, content: dict[str, Any], weights: bytes) -> bytes:
+    """Return the page that holds its model."""
+    return filled_page(
+        title,
+        content,
+        ("page_tokenizer.js", "page_gpt.js", "page_alone.js", "page_screen.js"),
+        about="The model is in this page: it runs here and asks no server.",
+        weights=base64.encodebytes(weights).decode(),
+    )
+
+
+def filled_page(
+    title: str,
+    content: dict[str, Any],
+    scripts: Sequence[str],
+    *,
+    about: str,
+    weights: str = "",
+    server: bool = False,
+) -> bytes:
+    """Return the template with its gaps filled, each once, whatever stands in them.
+
+    Args:
+        title: The heading.
+        content: What the scripts read: config, parameters, prompt, tokenizer.
+        scripts: Files of this folder, in the order in which they run.
+        about: Where the model is.
+        weights: In base64.
+        server: Whether the page may ask the server that it came from.
+    """
     folder = files("bhushgpt.interop")
+    style = (folder / "page.css").read_text("utf-8")
+    texts = [(folder / name).read_text("utf-8") for name in scripts]
+    policy = f"style-src {_fingerprint(style)}; script-src {' '.join(map(_fingerprint, texts))}"
     gaps = {
         "title": html.escape(title),
+        "about": about,
+        "policy": policy + ("; connect-src 'self'" if server else ""),
+        "page.css": style,
         # In JSON every "<" may be written so; written plainly, "</script>" would end the script.
         "content": json.dumps(content, separators=(",", ":")).replace("<", "\\u003c"),
-        "weights": base64.encodebytes(weights).decode(),
+        "weights": weights,
+        "scripts": "\n".join(f"<script>{text}</script>" for text in texts),
     }
-    for name in ("page.css", "page_gpt.js", "page_screen.js"):
-        gaps[name] = (folder / name).read_text("utf-8")
-        gaps[f"hash of {name}"] = _fingerprint(gaps[name])
     template = (folder / "page.html").read_text("utf-8")
     return re.sub(r"\{\{(.+?)\}\}", lambda gap: gaps[gap[1]], template).encode()
 

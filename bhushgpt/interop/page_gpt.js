@@ -190,20 +190,22 @@ class GPT {
 
 // ---- Choosing the next token [10].
 
-// The probability of each id to be drawn: the temperature first, then top-k, then top-p.
-function probabilities(logits, { temperature, top_k, top_p }) {
+// The probability of each id to be drawn: the temperature first, then top-k, top-p and min-p.
+function probabilities(logits, { temperature, top_k, top_p, min_p }) {
   if (temperature === 0) { // greedy
     const best = logits.indexOf(Math.max(...logits));
     return Float64Array.from(logits, (_, id) => (id === best ? 1 : 0));
   }
   const all = softmax(logits, temperature);
-  if (top_k >= all.length && top_p >= 1) return all;
+  if (top_k >= all.length && top_p >= 1 && min_p <= 0) return all;
   const ranked = [...all.keys()].sort((a, b) => logits[b] - logits[a]).slice(0, top_k);
   const sum = ranked.reduce((before, id) => before + all[id], 0);
   const kept = new Float64Array(all.length);
-  let before = 0; // an id stays if those ranked before it have not reached top_p
+  // An id stays if those ranked before it have not reached top_p, and it is min_p times as likely
+  // as the first or more.
+  let before = 0;
   for (const id of ranked) {
-    if (top_p < 1 && before >= top_p) break;
+    if ((top_p < 1 && before >= top_p) || all[id] < min_p * all[ranked[0]]) break;
     kept[id] = all[id] / sum;
     before += kept[id];
   }
@@ -219,48 +221,4 @@ function draw(shares, random = Math.random()) {
     if (random < 0) break;
   }
   return last;
-}
-
-// ---- Text to ids and back [03]; byte pairs [13].
-
-const WORDS = // GPT-2's pieces, which no merge may cross
-  /'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu;
-
-class Tokenizer {
-  // kind: "characters", "bytes" or "bpe". tokens: each id's UTF-8 bytes, one character for a byte.
-  // Those from `ordinary` on are special: no text makes them.
-  constructor({ kind, tokens, ordinary }) {
-    this.kind = kind;
-    this.tokens = tokens;
-    this.ids = new Map(tokens.slice(0, ordinary).map((token, id) => [token, id]));
-  }
-
-  // Characters that the tokenizer does not know are left out.
-  encode(text) {
-    const pieces = this.kind === "bpe" ? text.match(WORDS) ?? [] : [...text];
-    return pieces.flatMap((piece) => {
-      const bytes = Array.from(new TextEncoder().encode(piece), (n) => String.fromCharCode(n));
-      if (this.kind === "characters") return this.ids.get(bytes.join("")) ?? [];
-      return this.merge(bytes).map((token) => this.ids.get(token));
-    });
-  }
-
-  // The pair that training merged first is merged first, until no two neighbours make a token.
-  merge(parts) {
-    for (;;) {
-      let best = Infinity, at = 0;
-      for (let i = 0; i + 1 < parts.length; i++) {
-        const id = this.ids.get(parts[i] + parts[i + 1]) ?? Infinity;
-        if (id < best) [best, at] = [id, i];
-      }
-      if (best === Infinity) return parts;
-      parts.splice(at, 2, parts[at] + parts[at + 1]);
-    }
-  }
-
-  decode(ids) {
-    const bytes = ids.map((id) => this.tokens[id]).join("");
-    return new TextDecoder("utf-8", { ignoreBOM: true }).decode(
-      Uint8Array.from(bytes, (character) => character.charCodeAt(0)));
-  }
 }

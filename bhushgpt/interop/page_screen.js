@@ -1,21 +1,19 @@
 "use strict";
 // What one sees and does: the text, the next tokens as bars, and what the newest token looks at.
 
+// Both pages share it; `model` and `tokenizer` are of page_alone.js or page_served.js.
+
 const at = (id) => document.getElementById(id);
-const content = JSON.parse(at("content").textContent);
 const { config } = content;
-const bytes = Uint8Array.from(atob(at("weights").textContent), (c) => c.charCodeAt(0));
-const model = new GPT(config, readWeights(content.parts, bytes.buffer));
-const tokenizer = new Tokenizer(content.tokenizer);
 
 const BARS = 10; // tokens shown
 let ids = []; // the text
 let given = 0; // how many of the ids are the beginning that was typed
-let logits; // of what follows the ids
-let left = 0; // tokens still to write; 0 when stopped
 let heard = 0; // how many of the ids were read out
-let begun = 0, written = 0, busy = 0; // when this writing began, its tokens, the model's seconds
-let turn; // the next frame of the screen
+let found; // what the model says of the ids
+let writing = false;
+let moved = false; // a slider was, while writing
+let turn = 0; // each thing that the reader does begins a new one, and ends what was going on
 
 // A token by itself, white space and what has no picture included.
 function readable(id) {
@@ -38,49 +36,82 @@ function percent(share) {
 }
 
 function settings() {
-  const [temperature, top_k, top_p] = ["temperature", "top_k", "top_p"].map((id) => Number(at(id).value));
-  return { temperature, top_k, top_p };
+  const names = ["temperature", "top_k", "top_p", "min_p"];
+  return Object.fromEntries(names.map((name) => [name, Number(at(name).value)]));
 }
 
 // ---- Writing
 
-function compute() {
-  const start = performance.now();
-  logits = model.forward(ids);
-  busy += (performance.now() - start) / 1000;
-}
-
-function append(id) {
-  ids.push(id);
-  compute();
-}
-
-function write() {
-  begun = performance.now();
-  [written, busy] = [0, 0];
-  left = Math.min(Math.max(Math.round(Number(at("length").value)) || 1, 1), 20000);
-  turn = requestAnimationFrame(frame);
-  show();
-}
-
-// As many tokens as are due, for at most 30 ms: then the browser must have its turn.
-function frame(now) {
-  const until = performance.now() + 30, pace = Number(at("pace").value);
-  while (left > 0 && performance.now() < until && written < (pace * (now - begun)) / 1000) {
-    append(draw(probabilities(logits, settings())));
-    written++;
-    left--;
+// Do what takes its time, from a text of its own on; what goes wrong is said in the page.
+async function begin(work) {
+  const mine = ++turn;
+  at("trouble").textContent = "";
+  try {
+    await work(mine);
+  } catch (error) {
+    if (mine === turn) at("trouble").textContent = error.message;
   }
-  if (written) at("speed").textContent = `${Math.round(written / busy).toLocaleString("en")} tokens/s`;
-  if (left === 0) return settle();
-  turn = requestAnimationFrame(frame);
+  if (mine === turn) settle();
+}
+
+// Ask the model about the text as it stands, and show it unless the reader went on meanwhile.
+async function look(mine) {
+  const head = at("head").value === "all" ? null : Number(at("head").value);
+  const answer = await model.look(ids, settings(), { bars: BARS, layer: Number(at("layer").value), head });
+  if (mine === turn) found = answer;
+}
+
+async function append(mine, id) {
+  ids.push(id);
+  await look(mine);
+}
+
+async function write(mine) {
+  const count = Math.min(Math.max(Math.round(Number(at("length").value)) || 1, 1), 20000);
+  const begun = performance.now(), pace = Number(at("pace").value);
+  let written = 0, waited = 0, shown = begun, cost = 0;
+  writing = true;
   show();
+  while (written < count && mine === turn) {
+    moved = false;
+    const stream = model.write(ids, settings(), count - written);
+    for (;;) {
+      const asked = performance.now();
+      const { value, done } = await stream.next();
+      waited += performance.now() - asked;
+      if (mine !== turn || done || moved) {
+        stream.return();
+        if (done && mine === turn) written = count;
+        break;
+      }
+      ids.push(value);
+      written++;
+      // The screen has its turn every 30 ms, and more rarely where showing is the slower part.
+      const early = () => written > (pace * (performance.now() - begun)) / 1000;
+      if (early() || performance.now() - shown > Math.max(30, 4 * cost)) {
+        const start = performance.now();
+        await look(mine);
+        at("speed").textContent = `${Math.round((1000 * written) / waited).toLocaleString("en")} tokens/s`;
+        if (mine === turn) show();
+        cost = performance.now() - start;
+        do await new Promise(requestAnimationFrame); while (mine === turn && early());
+        shown = performance.now();
+      }
+    }
+  }
+  if (mine === turn) await look(mine);
+}
+
+async function one(mine) {
+  for await (const id of model.write(ids, settings(), 1)) {
+    if (mine === turn) ids.push(id);
+  }
+  await look(mine);
 }
 
 // Stop, and read out what is new, once: a voice cannot follow tokens as they come.
 function settle() {
-  left = 0;
-  cancelAnimationFrame(turn);
+  writing = false;
   const fresh = ids.slice(Math.max(heard, ids.length - 300));
   at("announced").textContent = fresh.length === 1 ? spoken(fresh[0]) : tokenizer.decode(fresh);
   heard = ids.length;
@@ -98,55 +129,50 @@ function restart() {
   if (ids.length === 0) ids = [0];
   given = heard = ids.length;
   at("speed").textContent = "";
-  compute();
-  settle();
+  begin(look);
 }
 
 // ---- Showing
 
 function show() {
-  at("write").textContent = left ? "Stop" : "Write";
+  at("write").textContent = writing ? "Stop" : "Write";
   at("back").disabled = ids.length === given;
   at("given").textContent = tokenizer.decode(ids.slice(0, given));
-  at("written").textContent = tokenizer.decode(ids.slice(given));
-  if (left) at("text").scrollTop = at("text").scrollHeight;
-  for (const name of ["temperature", "top_p"]) at(`${name}-value`).textContent = Number(at(name).value).toFixed(2);
+  at("written").textContent = tokenizer.decode(ids.slice(given), writing);
+  if (writing) at("text").scrollTop = at("text").scrollHeight;
+  for (const name of ["temperature", "top_p", "min_p"]) at(`${name}-value`).textContent = Number(at(name).value).toFixed(2);
   at("top_k-value").textContent = Number(at("top_k").value) === config.vocab_size ? "all" : at("top_k").value;
+  if (!found) return;
   showBars();
-  showLook();
+  if (config.n_layer) showLook();
 }
 
 function showBars() {
-  const plain = softmax(logits), shares = probabilities(logits, settings());
-  const likeliest = [...plain.keys()].sort((a, b) => plain[b] - plain[a]);
   for (const [place, { firstChild: button }] of [...at("bars").children].entries()) {
-    const id = likeliest[place], [token, bar, share] = button.children;
+    const [id, plain, share] = found.bars[place], [token, bar, number] = button.children;
     button.value = id;
-    button.setAttribute("aria-label", `${spoken(id)}, ${percent(shares[id])}: write it`);
+    button.setAttribute("aria-label", `${spoken(id)}, ${percent(share)}: write it`);
     token.textContent = readable(id);
-    bar.children[0].style.width = `${100 * shares[id]}%`;
-    bar.children[1].style.width = `${100 * plain[id]}%`;
-    share.textContent = percent(shares[id]);
+    bar.children[0].style.width = `${100 * share}%`;
+    bar.children[1].style.width = `${100 * plain}%`;
+    number.textContent = percent(share);
   }
 }
 
 // The shares of one head, or of all heads of the layer on average, behind the tokens they belong to.
 function showLook() {
-  const heads = model.looks[at("layer").value];
-  const chosen = at("head").value === "all" ? heads : [heads[at("head").value]];
-  const shares = chosen[0].map((_, s) => chosen.reduce((sum, head) => sum + head[s] / chosen.length, 0));
-  const highest = Math.max(...shares);
-  at("look").replaceChildren(...model.seen.map((id, s) => {
+  const { seen, looks } = found, highest = Math.max(...looks);
+  at("look").replaceChildren(...seen.map((id, s) => {
     const token = document.createElement("span");
     token.textContent = readable(id);
-    token.title = percent(shares[s]);
-    token.style.setProperty("--share", (0.75 * shares[s]) / highest);
+    token.title = percent(looks[s]);
+    token.style.setProperty("--share", (0.75 * looks[s]) / highest);
     return token;
   }));
-  const most = [...shares.keys()].sort((a, b) => shares[b] - shares[a]).slice(0, 3);
+  const most = [...looks.keys()].sort((a, b) => looks[b] - looks[a]).slice(0, 3);
   const words = most.map((s) => {
-    const back = shares.length - 1 - s;
-    return `${spoken(model.seen[s])} (${back ? `${back} back` : "itself"}) ${percent(shares[s])}`;
+    const back = looks.length - 1 - s;
+    return `${spoken(seen[s])} (${back ? `${back} back` : "itself"}) ${percent(looks[s])}`;
   });
   at("look-words").textContent = `It looks most at ${words.join(", ")}.`;
 }
@@ -156,10 +182,7 @@ function showLook() {
 for (let place = 0; place < Math.min(BARS, config.vocab_size); place++) {
   const item = document.createElement("li");
   item.innerHTML = '<button type="button"><span class="token"></span><span class="bar"><i></i><i></i></span><span class="share"></span></button>';
-  item.firstChild.addEventListener("click", () => {
-    append(Number(item.firstChild.value));
-    settle();
-  });
+  item.firstChild.addEventListener("click", () => begin((mine) => append(mine, Number(item.firstChild.value))));
   at("bars").append(item);
 }
 for (let layer = 0; layer < config.n_layer; layer++) at("layer").add(new Option(layer + 1, layer));
@@ -167,28 +190,32 @@ at("head").add(new Option("all, on average", "all"));
 for (let head = 0; head < config.n_head; head++) at("head").add(new Option(head + 1, head));
 at("layer").value = config.n_layer - 1;
 at("top_k").max = at("top_k").value = config.vocab_size;
-at("about").prepend(`${content.parameters.toLocaleString("en")} parameters, ${config.n_layer} layers, ${config.n_head} heads, a context of ${config.context_length} tokens. `);
+const sizes = [`${content.parameters.toLocaleString("en")} parameters`];
+if (config.n_layer) sizes.push(`${config.n_layer} layers`, `${config.n_head} heads`);
+at("about").prepend(`${sizes.join(", ")}, a context of ${config.context_length} tokens. `);
 at("prompt").value = content.prompt;
 
-at("write").addEventListener("click", () => (left ? settle() : write()));
-at("one").addEventListener("click", () => {
-  append(draw(probabilities(logits, settings())));
-  settle();
-});
+at("write").addEventListener("click", () => begin(writing ? look : write));
+at("one").addEventListener("click", () => begin(one));
 at("back").addEventListener("click", () => {
   ids.pop();
-  compute();
-  settle();
+  begin(look);
 });
 at("again").addEventListener("click", restart);
 at("prompt").addEventListener("input", restart);
 at("stride").addEventListener("change", () => {
-  model.stride = at("stride").value === "half" ? Math.ceil(config.context_length / 2) : 1;
-  compute();
-  show();
+  model.stride = at("stride").value;
+  begin(look);
 });
-for (const id of ["temperature", "top_k", "top_p", "layer", "head"]) at(id).addEventListener("input", show);
+if (!("stride" in model)) at("stride").parentElement.remove();
+if (!config.n_layer) at("look-part").hidden = true;
+for (const id of ["temperature", "top_k", "top_p", "min_p", "layer", "head"]) {
+  at(id).addEventListener("input", () => {
+    if (writing) moved = true;
+    else begin(look);
+  });
+}
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && left) settle();
+  if (event.key === "Escape" && writing) begin(look);
 });
 restart();

@@ -39,6 +39,9 @@ def test_temperature_0_is_greedy() -> None:
         ({"top_p": 0.0}, "top_p is 0.0: it is a share, above 0 and at most 1"),
         ({"top_p": 1.1}, "top_p is 1.1"),
         ({"top_p": float("nan")}, "top_p is nan"),
+        ({"min_p": -0.1}, "min_p is -0.1: it is a share, 0 keeps all and 1 the likeliest"),
+        ({"min_p": 1.01}, "min_p is 1.01"),
+        ({"min_p": float("nan")}, "min_p is nan"),
     ],
 )
 def test_what_means_nothing_is_refused_with_what_is_allowed(settings, words) -> None:
@@ -61,6 +64,11 @@ def test_top_k_above_the_vocabulary_keeps_all() -> None:
 def test_top_p_1_keeps_all_and_the_smallest_keeps_the_likeliest() -> None:
     assert drawn(torch.zeros(1, V), top_p=1.0) == [set(range(V))]
     assert drawn(top_p=1e-300) == [{1}, {0}]
+
+
+def test_min_p_0_keeps_all_and_1_the_likeliest() -> None:
+    assert drawn(torch.zeros(1, V), min_p=0) == [set(range(V))]
+    assert drawn(min_p=1, temperature=50.0) == [{1}, {0}]
 
 
 @pytest.mark.parametrize("wrap", [lambda model: model, Cached], ids=["plain", "cached"])
@@ -106,6 +114,7 @@ def test_the_command_says_the_same(trained_run, capsys) -> None:
         (["--temperature", "-1"], "temperature is -1.0"),
         (["--top-p", "0"], "top_p is 0.0"),
         (["--top-k", "0"], "top_k is 0"),
+        (["--min-p", "2"], "min_p is 2.0"),
     ):
         status, out, err = complete(trained_run, capsys, "--prompt", "the", *flags)
         assert (status, out) == (1, "") and words in err and "Traceback" not in err

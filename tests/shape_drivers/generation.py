@@ -1,4 +1,4 @@
-"""Runs every shape comment of `generation`: both filters, and the loop over a bigram."""
+"""Runs every shape comment of `generation`: the filters, and the loop over a bigram."""
 
 import torch
 
@@ -9,6 +9,7 @@ def drive(m, s):
     logits = torch.randn(s.B, s.V)
     m.keep_top_k(logits, 3)
     m.keep_top_p(logits, 0.9)
-    settings = m.Sampling(temperature=0.8, top_k=5, top_p=0.9)
+    m.keep_min_p(logits, 0.1)
+    settings = m.Sampling(temperature=0.8, top_k=5, top_p=0.9, min_p=0.05)
     prompts = torch.randint(s.V, (s.B, s.T))
     list(m.generate(Bigram(BigramConfig(vocab_size=s.V)), prompts, 2, settings))
