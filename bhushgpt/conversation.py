@@ -57,7 +57,8 @@ class Conversation:
         self.sampling = sampling or Sampling()
         self.n_tokens = n_tokens
         self.ids: list[int] = []
-        self._cached = Cached(model)  # across turns: what was said is not computed again
+        # Across turns: what was said is not computed again, and a long talk stays as fast.
+        self._cached = Cached(model, exact=False)
         self._special = set(getattr(tokenizer, "special_ids", {}).values())
         self._replies = 0
 

@@ -250,16 +250,23 @@ def decode_stream(tokenizer: Tokenizer, ids: Iterable[int]) -> Iterator[str]:
 
 
 def complete_text(
-    model: LanguageModel, tokenizer: Tokenizer, prompt: str, n_tokens: int, sampling: Sampling
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    prompt: str,
+    n_tokens: int,
+    sampling: Sampling,
+    *,
+    exact: bool = True,
 ) -> Iterator[str]:
     """Continue a prompt and yield the new text token by token, as it is drawn.
 
     A token that is only a part of a character yields an empty piece, and the last part the whole.
+    Once the text is longer than the context, `exact=False` is as fast as before, see `Cached`.
 
     Raises:
         UserError: If the prompt has a character that the tokenizer does not know.
     """
     device = next(model.parameters()).device
     ids = torch.tensor([prompt_ids(tokenizer, prompt)], device=device)
-    new = generate(Cached(model), ids, n_tokens, sampling)
+    new = generate(Cached(model, exact=exact), ids, n_tokens, sampling)
     yield from decode_stream(tokenizer, (int(one) for one in new))

@@ -23,6 +23,7 @@ from bhushgpt.commands.line import main
 from bhushgpt.commands.train import DEFAULT_CORPUS, DEFAULT_PRESET
 from bhushgpt.corpus import load_text
 from bhushgpt.devices import describe_device
+from bhushgpt.kv_cache import Cached
 from bhushgpt.presets import PRESETS
 from bhushgpt.runs import report
 from bhushgpt.runs.folder import HISTORY, RunFolder
@@ -128,6 +129,21 @@ def complete(run, capsys, *flags):
     status = main(["complete", "--run", str(run), *flags])
     captured = capsys.readouterr()
     return status, captured.out, captured.err
+
+
+def test_beyond_the_context_the_exact_way_is_there_on_demand(run, capsys, monkeypatch):
+    calls = []
+    start = Cached.__init__
+
+    def noted(self, model, **more):
+        calls.append(more["exact"])
+        start(self, model, **more)
+
+    monkeypatch.setattr(Cached, "__init__", noted)
+    long = ("--prompt", "the cat", "--tokens", "120", "--seed", "3")
+    fast, exact = complete(run, capsys, *long)[1], complete(run, capsys, *long, "--exact")[1]
+    assert calls == [False, True]
+    assert fast[:30] == exact[:30] and len(fast) == len(exact) and fast != exact
 
 
 def test_a_completion_keeps_the_prompt_and_repeats_with_its_seed(run, capsys):

@@ -46,6 +46,9 @@ class Complete:
     """Draw among the tokens only that are at least this many times as likely as the likeliest."""
     seed: Annotated[int, WHOLE] = 0
     """The same seed gives the same text."""
+    exact: bool = False
+    """Beyond the context, look at a whole window for every token: many times slower. Without it
+    the model sees between half a window and a whole one."""
     unknown: Unknown = "error"
     """What to do with a character of the prompt that the model has never seen."""
     adapter: Annotated[
@@ -82,7 +85,8 @@ class Complete:
                 file=sys.stderr,
             )
         print(prompt, end="", flush=True)
-        for piece in complete_text(model, tokenizer, prompt, self.tokens, sampling):
+        parts = (model, tokenizer, prompt, self.tokens, sampling)
+        for piece in complete_text(*parts, exact=self.exact):
             print(piece, end="", flush=True)
         print()
         return 0
