@@ -1,10 +1,11 @@
-"""The command `chat` over a pipe, and at a terminal: what is typed, what comes, what stops it."""
+"""`chat` over a pipe and at a terminal, and `serve`: what is typed, what comes, what stops it."""
 
 import io
 import os
 import re
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ import pytest
 
 from bhushgpt.commands.chat import shown
 from bhushgpt.commands.line import main
+from bhushgpt.interop import Server
 from tests.chains import CHAIN, chain_run
 
 REPLY = CHAIN  # of one line, with its end
@@ -157,3 +159,46 @@ def _own_terminal():
     import termios
 
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # Ctrl-C is a signal to whose terminal it is
+
+
+# ---- `serve`, whose page tests/interop/test_server.py opens
+
+
+@pytest.fixture
+def serve(run, monkeypatch, capsys):
+    """Return what the command says when Ctrl-C comes as soon as it serves."""
+
+    def stopped(server):
+        assert server.socket.fileno() >= 0
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Server, "serve_forever", stopped)
+
+    def typed(*flags):
+        status = main(["serve", "--run", str(run), "--device", "cpu", *map(str, flags)])
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err
+        return status, captured.out.strip(), captured.err.strip()
+
+    return typed
+
+
+def test_serve_says_where_to_look_and_ends_with_control_c(serve, monkeypatch):
+    opened = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    status, out, err = serve("--port", 0, "--open")
+    assert (status, err) == (0, "")
+    found = re.fullmatch(r"Open (http://127\.0\.0\.1:\d+) in a browser\. Ctrl-C ends it\.", out)
+    assert found and opened == [found[1]]
+
+
+def test_a_port_that_cannot_be_used_is_one_sentence(serve):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        status, out, err = serve("--port", port)
+        assert (status, out) == (1, "") and f"Port {port} cannot be used" in err
+        assert "\n" not in err
+    status, out, err = serve("--port", 70_000)
+    assert (status, out) == (1, "") and "The port is 70000: it is a number from 0 to 65535" in err

@@ -355,7 +355,8 @@ def _looked(model: LanguageModel, ids: list[int]) -> tuple[Tensor, list[Tensor]]
     weights: list[Tensor] = []
 
     def keep(module: nn.Module, given: Any, shares: Tensor) -> None:
-        weights.append(shares[0, :, -1].float())  # (H, T)
+        last = shares[0, :, -1].float()  # (H, T)
+        weights.append(last)
 
     hooks = [part.register_forward_hook(keep) for part in _shown(model)]
     try:
