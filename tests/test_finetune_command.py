@@ -2,18 +2,21 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
 from bhushgpt.commands.line import main
+from bhushgpt.interop.gpt2 import from_hf
 from bhushgpt.lora import LoRAConfig, additions, merged
 from bhushgpt.runs import FineTuning, start_fine_tuning
 from bhushgpt.runs.fine_tuning import held_out_loss
 from bhushgpt.runs.start import resume_session
 from bhushgpt.speed import World
 from bhushgpt.storage import load_adapter, load_checkpoint
+from bhushgpt.training import train as steps_of
 from tests.interrupted_runs import train
 
 FOXES = "a fox jumps over the log and a dog lies on the moss\n" * 60
@@ -82,7 +85,7 @@ def test_it_prints_both_texts_and_what_was_left_out(base, foxes, tmp_path, capsy
     assert re.search(r"cats\.txt +\d\.\d{4} +\d\.\d{4} +[+-]\d\.\d{4}\n", out)
     assert re.search(r"foxes\.txt +\d\.\d{4} +\d\.\d{4} +-\d\.\d{4}\n", out)
     assert "characters that the model has never seen are read as ' ': 'f', 'i', 'j'" in out
-    assert "all weights are trained, 25% of a batch is cats.txt" in out
+    assert "all weights are trained, 50% of a batch is cats.txt" in out
     assert f"complete --run {tmp_path / 'run'}" in out
 
 
@@ -135,25 +138,18 @@ def test_an_adapter_for_another_model_is_a_sentence(with_additions, tuned, capsy
 
 
 def test_a_run_with_additions_is_exported_merged(with_additions, tmp_path) -> None:
-    from bhushgpt.interop.gpt2 import from_hf
-
     assert main(["export", "--run", str(with_additions), str(tmp_path / "hf")]) == 0
     model = merged(load_checkpoint(with_additions).state.model)  # type: ignore
     ids = torch.arange(9)[None]
     assert torch.allclose(from_hf(tmp_path / "hf")(ids), model(ids), atol=1e-5)
 
 
-@pytest.mark.parametrize("flags", [("--replay", "0.5"), ("--lora", "2")])
-def test_a_stopped_run_goes_on_to_the_same_weights(flags, base, foxes, tmp_path) -> None:
-    weights = []
+def test_a_stopped_run_goes_on_to_the_same_weights(base, foxes, tmp_path) -> None:
+    settings, weights = FineTuning(steps=8, unknown="skip", lora=2, replay=0.5), []
     for name, part in (("whole", 8), ("stopped", 3)):
-        kinds = {"--replay": ("replay", float), "--lora": ("lora", int)}
-        field, kind = kinds[flags[0]]
-        settings = FineTuning(steps=8, unknown="skip", **{field: kind(flags[1])})
         session = start_fine_tuning(base, str(foxes), World(device=CPU), tmp_path / name, settings)
-        from bhushgpt.training import train as steps
-
-        for report in steps(session.state, session.batches, session.config.training, session.loss):
+        training = session.config.training
+        for report in steps_of(session.state, session.batches, training, session.loss):
             if report.step == part:
                 break
         session.save()
@@ -162,6 +158,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(flags, base, foxes, tmp_path)
         weights.append(load_checkpoint(tmp_path / name).state.model.state_dict())
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     assert "new_after" in record(tmp_path / "stopped")["fine_tuning"]
+    assert (tmp_path / "stopped" / "adapter.safetensors").is_file()
 
 
 def test_a_fine_tuned_run_can_be_fine_tuned_again(with_additions, text, tmp_path) -> None:
@@ -192,12 +189,11 @@ def test_what_cannot_be_done_is_said_and_nothing_is_written(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_changed_first_text_is_noticed(tmp_path, foxes, capsys) -> None:
-    first = tmp_path / "first.txt"
-    first.write_text("the cat sat on the mat\n" * 60)
-    assert train(first, tmp_path / "base", steps=2) == 0
-    first.write_text("the cat sat on the bed\n" * 60)
-    assert finetune(tmp_path / "base", foxes, tmp_path / "out", "--unknown", "skip") == 1
+def test_a_changed_first_text_is_noticed(base, foxes, tmp_path, capsys) -> None:
+    other = shutil.copytree(base, tmp_path / "base")
+    facts = record(base) | {"corpus_sha256": "of another text"}
+    (other / "run.json").write_text(json.dumps(facts))
+    assert finetune(other, foxes, tmp_path / "out", "--unknown", "skip") == 1
     assert "has changed since" in capsys.readouterr().err
 
 

@@ -40,7 +40,7 @@ class Finetune:
     """The second text: a name from `corpora`, any UTF-8 text file, or a folder of `prepare`."""
     lora: Annotated[int | None, WHOLE, arg(help_behavior_hint="(default: all weights)")] = None
     """Train additions of this rank alone, and write them to a small file of their own."""
-    replay: Annotated[float, DECIMAL] = 0.25
+    replay: Annotated[float, DECIMAL] = 0.5
     """Share of each batch that is of the first text, so that it is not forgotten; 0 for none."""
     steps: Annotated[int, WHOLE] = 300
     """Steps to train."""

@@ -46,7 +46,7 @@ train all weights).
 
     lora: int | None = None
     """Rank of the additions that are trained instead of all weights."""
-    replay: float = 0.25
+    replay: float = 0.5
     """Share of the windows in a batch that are of the old text."""
     steps: int = 300
     """Steps to train."""
