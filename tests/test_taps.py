@@ -2,6 +2,7 @@
 
 import math
 import re
+from typing import Any
 
 import pytest
 import torch
@@ -20,9 +21,15 @@ from bhushgpt.taps import (
 )
 
 
-def small_gpt(**other) -> GPT:
+def small_gpt(**other) -> Any:
     torch.manual_seed(0)
-    sizes = {"vocab_size": 11, "context_length": 7, "n_layer": 2, "n_head": 3, "n_embd": 12}
+    sizes: dict[str, Any] = {
+        "vocab_size": 11,
+        "context_length": 7,
+        "n_layer": 2,
+        "n_head": 3,
+        "n_embd": 12,
+    }
     return GPT(GPTConfig(**{**sizes, "attention_form": "explicit", **other})).eval()
 
 

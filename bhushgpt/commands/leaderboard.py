@@ -22,7 +22,7 @@ class Leaderboard:
 
     action: Positional[Literal["list", "enter", "verify"]] = "list"
     """What to do."""
-    name: Annotated[Positional[str], arg(metavar="ENTRY", help_behavior_hint="")] = ""
+    name: Annotated[Positional[str], arg(metavar="[ENTRY]", help_behavior_hint="")] = ""
     """The entry's name."""
     runs: Annotated[tuple[Run, ...], arg(help_behavior_hint="")] = field(default_factory=tuple)
     """To enter: the folders of at least three runs that differ in their seed alone."""

@@ -140,8 +140,12 @@ class Train:
         )
 
     def _resumed(self, place: Place, world: World) -> Session:
-        asked = {"preset": self.preset, "corpus": self.corpus, "steps": self.steps}
-        asked["seed"] = self.seed
+        asked = {
+            "preset": self.preset,
+            "corpus": self.corpus,
+            "steps": self.steps,
+            "seed": self.seed,
+        }
         refuse_other_run(run_of(place.folder), asked)
         return resume_session(
             place.checkpoint or place.folder,
