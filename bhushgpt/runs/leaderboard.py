@@ -262,7 +262,7 @@ def _evidence(name: str, seed: int, root: Path | None) -> Path:
 
 
 def verify(name: str, *, root: Path | None = None) -> Iterator[str]:
-    """Check an entry: first what it says, then, by training every seed anew, whether it is true.
+    """Check an entry: first what it says, then, by training every seed anew on the CPU, the rest.
 
     Yields:
         A line for each thing that was found in order.
