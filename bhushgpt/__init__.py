@@ -1,4 +1,4 @@
-"""The package that the BhushGPT notebooks build: a core, and ten rooms with a door each.
+"""The package that the BhushGPT notebooks build: a core, and eleven rooms with a door each.
 
 The core, to be read in the order in which the notebooks finish it (`curriculum.toml`):
 
@@ -18,6 +18,7 @@ The rooms, each imported by its name alone (`from bhushgpt.storage import save_c
     shapes, sources     comments that are checks; texts by name
     speed, storage      the same numbers in less time; a run on disk
     diagnosis, interop  what went wrong; models that come and go, or become a web page
+    clinic              what it looks like when it does
     data, runs          corpora of any size; a run from first step to report
     commands, bench     the command line; how fast it all is
     exercises           what the notebooks ask, and the checks that answer

@@ -3,6 +3,7 @@
 import getpass
 import json
 import platform
+import random
 import shutil
 import sys
 from collections import namedtuple
@@ -25,7 +26,10 @@ from bhushgpt.runs.folder import HISTORY, RECORD
 from bhushgpt.storage.checkpoints import MODEL
 from bhushgpt.storage.run_folder import list_checkpoints, write_manifest
 
-TEXT = "the cat sat on the mat and the dog sat on the log\n" * 60
+WORDS = (
+    "the cat sat on the mat and a dog lay by an old log or ran to it at noon with two hens".split()
+)
+TEXT = "".join(choice + " " for choice in random.Random(0).choices(WORDS, k=800))
 
 
 @pytest.fixture(scope="module")

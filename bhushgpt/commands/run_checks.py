@@ -7,18 +7,16 @@ Lesson: notebook 17.
 """
 
 import shlex
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
-from bhushgpt.diagnosis import Finding, LossCurve, Mark, diagnose, gigabytes, without_names
+from bhushgpt.diagnosis import Finding, Mark, TextFloors, explain, gigabytes, without_names
 from bhushgpt.errors import UserError
 from bhushgpt.files import LOCK, check_room, one_writer
 from bhushgpt.forecast import expected_bytes
-from bhushgpt.ngrams import NGramCounter
-from bhushgpt.runs import RunFolder, Text, run_of, text_of
+from bhushgpt.runs import RunFolder, run_of, text_of
 from bhushgpt.storage import (
     BEST,
     LAST,
@@ -29,9 +27,6 @@ from bhushgpt.storage import (
     load_checkpoint,
     verify_manifest,
 )
-
-ORDERS = 4  # of the counter that a leak is told by: the longer ones know no more that early
-JUDGED = 20_000  # tokens that it predicts
 
 
 def check_run(folder: Path) -> list[Finding]:
@@ -143,20 +138,14 @@ def _curve(run: RunFolder, checkpoint: Checkpoint) -> Iterator[Finding]:
         yield _says("look", "text", str(error))
         return
     yield _says("OK", "text", f"{text.size}, the same as when the run began")
-    floors = text.floors().rungs()
-    yield from diagnose(LossCurve.from_history(run.history()), floors, counter_of(text))
-
-
-def counter_of(text: Text) -> Callable[[int], float]:
-    """Return what the best counter reaches that has read the first so many tokens of a text."""
-    size, judged = text.tokenizer.vocab_size, text.held_out[:JUDGED]
-
-    @cache
-    def counted(tokens: int) -> float:
-        learned = text.counted[: max(tokens, ORDERS)]
-        return min(NGramCounter(ORDERS, size).fit(learned).losses(judged))
-
-    return counted
+    size, decode = text.tokenizer.vocab_size, text.tokenizer.decode
+    try:
+        floors = TextFloors.of(text.train, text.held_out, size, decode)
+    except UserError as error:
+        yield _says("look", "curve", str(error))
+        return
+    yield from floors.findings()
+    yield from explain(run.history(), floors).findings()
 
 
 def _says(mark: Mark, part: str, text: str, command: str = "") -> Finding:

@@ -4,7 +4,7 @@ Opened by notebook 12.
 """
 
 from bhushgpt.diagnosis.findings import Finding, Mark, gigabytes, total, without_names
-from bhushgpt.diagnosis.loss_curves import LossCurve, SpikeDetector, diagnose
+from bhushgpt.diagnosis.loss_curves import LossCurve, SpikeDetector
 from bhushgpt.diagnosis.machine import (
     check_archives,
     check_book,
@@ -25,3 +25,6 @@ from bhushgpt.diagnosis.machine import (
 )
 from bhushgpt.diagnosis.memory import is_memory_error, memory_explained
 from bhushgpt.diagnosis.non_finite import explain_non_finite
+from bhushgpt.diagnosis.text_floors import TextFloors
+from bhushgpt.diagnosis.verbatim import memorised, share_found
+from bhushgpt.diagnosis.verdicts import Verdict, explain

@@ -20,7 +20,7 @@ from bhushgpt.commands import flags
 from bhushgpt.commands.line import main
 from bhushgpt.corpus import load_text
 from bhushgpt.data.token_files import TokenFile, header_bytes
-from bhushgpt.diagnosis.loss_curves import LossCurve, diagnose
+from bhushgpt.diagnosis import TextFloors, explain
 from bhushgpt.errors import UserError
 from bhushgpt.runs.folder import HISTORY, RECORD, RunFolder
 from bhushgpt.sources import registry
@@ -129,8 +129,8 @@ def test_any_json_as_a_manifest_a_record_and_a_history(data, tmp_path) -> None:
         (tmp_path / HISTORY).write_text(json.dumps(line) + "\n" + text + "\n")
         run = only_user_errors(RunFolder.open, tmp_path)
         if run is not None:
-            curve = LossCurve.from_history(run.history())
-            diagnose(curve, {"uniform": 4.0, "unigram": 3.0, "bigram": 2.0})
+            rungs = {"uniform": 4.0, "unigram": 3.0, "bigram": 2.0}
+            explain(run.history(), TextFloors(rungs=rungs))
 
 
 @bounded

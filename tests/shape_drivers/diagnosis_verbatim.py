@@ -1,0 +1,10 @@
+"""Runs of L tokens are looked for; sample and text have lengths of their own."""
+
+import numpy as np
+
+SIZES = {"L": 6, "N": 23, "W": 18}
+FREE = ("N", "W")  # of the sample, then of the text
+
+
+def drive(m, s):
+    m.share_found(np.arange(s.N), np.arange(5 * s.N), s.L)
