@@ -25,9 +25,25 @@ MODELS: Kinds = {
     "mlp": "bhushgpt.mlp_model:MLPConfig",
     "gpt": "bhushgpt.gpt:GPTConfig",
     "lora": "bhushgpt.lora:LoRAConfig",
+    "modern": "bhushgpt.modern_gpt:ModernConfig",
 }
 # The classes are those of the settings, which know their optimizer.
-TRAININGS: Kinds = {"adamw": "bhushgpt.training_config:TrainingConfig"}
+TRAININGS: Kinds = {
+    "adamw": "bhushgpt.training_config:TrainingConfig",
+    "muon": "bhushgpt.muon:MuonConfig",
+}
+
+
+def loaded(place: Any) -> Any:
+    """Return what stands at a place "module:name"; anything but a text is there already.
+
+    >>> loaded("bhushgpt.gpt:GPTConfig").__name__, loaded(3)
+    ('GPTConfig', 3)
+    """
+    if not isinstance(place, str):
+        return place
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
 
 
 def class_of(kinds: Kinds, name: Any, what: str) -> Any:
@@ -46,15 +62,11 @@ def class_of(kinds: Kinds, name: Any, what: str) -> Any:
     >>> class_of(MODELS, "gtp", "model")
     Traceback (most recent call last):
     bhushgpt.errors.UserError: There is no kind of model 'gtp' here. Did you mean 'gpt'? \
-There are: bigram, gpt, lora, mlp.
+There are: bigram, gpt, lora, mlp, modern.
     """
     if not isinstance(name, str) or name not in kinds:
         raise UserError(f"There is no kind of {what} {name!r} here. {nearest(str(name), kinds)}")
-    place = kinds[name]
-    if isinstance(place, str):
-        module, _, kind = place.partition(":")
-        return getattr(import_module(module), kind)
-    return place
+    return loaded(kinds[name])
 
 
 def name_of(kinds: Kinds, kind: type, what: str) -> str:

@@ -1,17 +1,12 @@
-"""A model of today, written as a lesson would write it: overriding only, and everything fits it."""
+"""A model of today's parts, built by overriding only: everything that holds a GPT fits it."""
 
-import math
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
 from bhushgpt import kinds
-from bhushgpt.attention import Past, causal_mask
 from bhushgpt.batches import Batches
 from bhushgpt.errors import UserError
 from bhushgpt.forecast import expected_bytes, parameter_count, training_memory
@@ -19,86 +14,37 @@ from bhushgpt.generation import Sampling, generate
 from bhushgpt.gpt import GPT, GPTConfig
 from bhushgpt.interop.gpt2 import to_hf
 from bhushgpt.kv_cache import Cached
-from bhushgpt.positions import Rotary
+from bhushgpt.modern_gpt import ModernConfig
+from bhushgpt.muon import MuonConfig
 from bhushgpt.presets import RunConfig, build_model
 from bhushgpt.speed.acceleration import Acceleration, accelerate
 from bhushgpt.speed.static_generation import FastCached, generate_together
 from bhushgpt.storage.checkpoints import load_checkpoint, save_checkpoint
 from bhushgpt.tokenizers import CharTokenizer
 from bhushgpt.training import TrainState, batch_loss, train
-from bhushgpt.training_config import TrainingConfig
 
 ALPHABET = "abcdefghijk"
 
 
-class GroupedAttention(nn.Module):
-    """Fewer heads of keys and values than of queries; both normed, then turned."""
-
-    def __init__(self, config: "ModernConfig") -> None:
-        super().__init__()
-        self.n_head, self.n_kv_head = config.n_head, config.n_kv_head
-        self.head_size = config.n_embd // config.n_head
-        wide = (config.n_head + 2 * config.n_kv_head) * self.head_size
-        self.qkv = nn.Linear(config.n_embd, wide, bias=False)
-        self.projection = nn.Linear(config.n_embd, config.n_embd, bias=False)
-        self.rotary = Rotary(config.context_length, self.head_size)
-
-    def forward(self, x: Tensor, past: Past | None = None) -> Tensor:
-        heads = self.qkv(x).unflatten(-1, (-1, self.head_size)).transpose(1, 2)
-        q, k, v = heads.split([self.n_head, self.n_kv_head, self.n_kv_head], dim=1)
-        q, k = (F.rms_norm(each, (self.head_size,)) for each in (q, k))
-        start = 0 if past is None else past.length
-        q, k = self.rotary(q, start), self.rotary(k, start)
-        if past is not None:
-            k, v = past.append(k, v)
-        k, v = (each.repeat_interleave(self.n_head // self.n_kv_head, dim=1) for each in (k, v))
-        mask = causal_mask(q.shape[2], k.shape[2], q.device)
-        weights = (q @ k.mT / math.sqrt(self.head_size) + mask).softmax(dim=-1)
-        return self.projection((weights @ v).transpose(1, 2).flatten(2))
-
-
-class SwiGLU(nn.Module):
-    def __init__(self, n_embd: int) -> None:
-        super().__init__()
-        self.gate, self.widen = (nn.Linear(n_embd, 3 * n_embd, bias=False) for _ in range(2))
-        self.projection = nn.Linear(3 * n_embd, n_embd, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.projection(F.silu(self.gate(x)) * self.widen(x))
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModernConfig(GPTConfig):
-    n_kv_head: int = 2
-
-    def norm(self, n_embd: int) -> nn.Module:
-        return nn.RMSNorm(n_embd)
-
-    def attention(self) -> nn.Module:
-        return GroupedAttention(self)
-
-    def mlp(self) -> nn.Module:
-        return SwiGLU(self.n_embd)
-
-    def positions(self) -> None:
-        return None
-
-
 MODEL = ModernConfig(
-    vocab_size=len(ALPHABET), context_length=12, n_layer=2, n_head=4, n_embd=24, n_kv_head=2
+    vocab_size=len(ALPHABET),
+    context_length=12,
+    n_layer=2,
+    n_head=4,
+    n_embd=24,
+    n_kv_head=2,
+    window=7,
+    mlp_form="swiglu",
+    n_expert=3,
+    experts_per_token=2,
 )
 CONFIG = RunConfig(
     preset="modern-test",
     model=MODEL,
-    training=TrainingConfig(steps=30, batch_size=8, learning_rate=1e-2),
+    training=MuonConfig(steps=30, batch_size=8, learning_rate=1e-2),
 )
 TOKENS = np.arange(400) ** 2 % len(ALPHABET)
 BATCHES = Batches(TOKENS, 8, 12)
-
-
-@pytest.fixture(autouse=True)
-def modern_is_known(monkeypatch) -> None:
-    monkeypatch.setitem(kinds.MODELS, "modern-test", ModernConfig)
 
 
 def fresh() -> TrainState:
@@ -178,11 +124,11 @@ def test_saved_loaded_and_gone_on_with_it_is_the_unbroken_run(tmp_path: Path) ->
 
 def test_what_cannot_hold_it_refuses_it_by_name(tmp_path: Path, monkeypatch) -> None:
     state, tokenizer = trained(1), CharTokenizer(ALPHABET)
-    with pytest.raises(UserError, match="ModernConfig"):
+    with pytest.raises(UserError, match="ModernGPT"):
         to_hf(gpt_of(state), tokenizer, tmp_path / "hf")
     folder = save_checkpoint(tmp_path, state, CONFIG, tokenizer)
-    monkeypatch.delitem(kinds.MODELS, "modern-test")
-    with pytest.raises(UserError, match=r"no kind of model 'modern-test' here\. .*gpt, .*mlp"):
+    monkeypatch.delitem(kinds.MODELS, "modern")
+    with pytest.raises(UserError, match=r"no kind of model 'modern' here\. .*gpt, .*mlp"):
         load_checkpoint(folder)
     with pytest.raises(UserError, match=r"ModernConfig is no kind of model that has a name"):
         save_checkpoint(tmp_path / "other", state, CONFIG, tokenizer)

@@ -1,0 +1,332 @@
+"""The course's records of training: what is reached after how many tokens, seed by seed.
+
+    python benchmarks/records.py                  what there is, and how much of it is done
+    python benchmarks/records.py parts modern     run what is missing of these
+    python benchmarks/records.py parts --speed    measure seconds a step; the machine must be idle
+
+Every run is written as soon as it ends, into `record_NAME.json` beside this file; started again,
+the script goes on with what is missing. Losses are nats per token of the whole held-out text, in
+float32. Seconds of a busy machine mean nothing, so that runs store none and `--speed` does.
+"""
+
+import argparse
+import dataclasses
+import json
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bhushgpt.batches import Batches
+from bhushgpt.corpus import load_text, split_text
+from bhushgpt.cpu_settings import keep_freed_memory
+from bhushgpt.evaluation import evaluate
+from bhushgpt.gpt import GPTConfig
+from bhushgpt.language_model import LanguageModel, ModelConfig
+from bhushgpt.modern_gpt import ModernConfig
+from bhushgpt.muon import MuonConfig
+from bhushgpt.presets import RunConfig, build_model
+from bhushgpt.speed import accelerate, pick_acceleration
+from bhushgpt.tokenizers import CharTokenizer
+from bhushgpt.training import TrainState, train
+from bhushgpt.training_config import TrainingConfig
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A model and a training, to be run from several seeds."""
+
+    model: Callable[..., ModelConfig]
+    """Makes the settings of the model, given `vocab_size`."""
+    training: TrainingConfig
+    """Its seed is replaced."""
+    seeds: int
+    """How many runs: seeds 0 and up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """Trials on one text, to be compared."""
+
+    says: str
+    """What it asks."""
+    trials: dict[str, Trial]
+    """By name."""
+    evaluate_every: int
+    """Steps between two looks at the held-out text."""
+    text: str = "sherlock"
+    """A corpus by name, or a file."""
+    held_out: float = 0.1
+    """Share of the text, at its end."""
+
+
+# GPT-2's kind of every part: the point from which one is exchanged at a time.
+GPT2_PARTS: dict[str, Any] = {
+    "position": "learned",
+    "norm_form": "layer",
+    "mlp_form": "gelu",
+    "qk_norm": False,
+    "tied": True,
+    "zero_init": False,
+    "bias": True,
+}
+EXCHANGED: dict[str, dict[str, Any]] = {
+    "gpt2": {},
+    "rmsnorm": {"norm_form": "rms"},
+    "rotary": {"position": "rotary"},
+    "relu2": {"mlp_form": "relu2"},
+    "swiglu": {"mlp_form": "swiglu"},
+    "qk-norm": {"qk_norm": True},
+    "grouped-queries": {"n_kv_head": 2},
+    "window-16": {"window": 16},
+    "untied": {"tied": False},
+    "zero-init": {"zero_init": True},
+    "untied-zero-init": {"tied": False, "zero_init": True},
+    "experts-4": {"n_expert": 4},
+    "together": {name: None for name in GPT2_PARTS},
+}
+SHORT = {"steps": 500, "warmup_steps": 25, "schedule": "linear"}
+
+
+def parts() -> Study:
+    """Return the study of one part at a time."""
+
+    def trial(settings: dict[str, Any], training: TrainingConfig) -> Trial:
+        # None: as ModernConfig has it.
+        kept = {name: v for name, v in (GPT2_PARTS | settings).items() if v is not None}
+        return Trial(model=partial(ModernConfig, **kept), training=training, seeds=5)
+
+    adamw, muon = TrainingConfig(**SHORT), MuonConfig(**SHORT)
+    trials = {name: trial(settings, adamw) for name, settings in EXCHANGED.items()}
+    trials["muon"] = trial({}, muon)
+    wsd = {"schedule": "wsd", "decay_steps": 200}
+    trials["wsd"] = trial({}, dataclasses.replace(adamw, **wsd))
+    trials["together-muon"] = trial(EXCHANGED["together"], muon)
+    says = "What is each part worth, alone in GPT-2's place and all together?"
+    return Study(says=says, trials=trials, evaluate_every=125)
+
+
+def modern() -> Study:
+    """Return the study of gpt-modern beside GPT-2's kind at its best rate."""
+    gpt2 = partial(GPTConfig, position="learned")
+    trials = {}
+    for steps in (500, 2000):
+        training = MuonConfig(steps=steps, warmup_steps=20, schedule="linear")
+        trials[f"gpt-modern-{steps}"] = Trial(model=ModernConfig, training=training, seeds=3)
+    for steps, rates in ((1500, (1e-3, 3e-3, 6e-3)), (6000, (3e-3,))):
+        for rate in rates:
+            training = TrainingConfig(
+                steps=steps, learning_rate=rate, warmup_steps=100, schedule="linear"
+            )
+            trials[f"gpt2-{rate}-{steps}"] = Trial(model=gpt2, training=training, seeds=3)
+    says = "How many steps does GPT-2's kind need for the same loss?"
+    return Study(says=says, trials=trials, evaluate_every=250)
+
+
+def large() -> Study:
+    """Return the study of what was wrong with gpt-v1-large on a book."""
+    sizes = {"context_length": 128, "n_layer": 8, "n_head": 8, "n_embd": 256}
+    steps = {"steps": 850, "batch_size": 64, "schedule": "cosine"}
+    old = TrainingConfig(learning_rate=1e-3, warmup_steps=85, **steps)
+    fast = TrainingConfig(learning_rate=3e-3, warmup_steps=85, **steps)
+    brief = TrainingConfig(learning_rate=1e-3, warmup_steps=20, **steps)
+    both = TrainingConfig(learning_rate=3e-3, warmup_steps=20, **steps)
+    scaled = {**GPT2_PARTS, "zero_init": True}
+    linear = {**steps, "schedule": "linear"}
+
+    def trial(training: TrainingConfig, kind: Any = GPTConfig, **more: Any) -> Trial:
+        return Trial(model=partial(kind, **(sizes | more)), training=training, seeds=1)
+
+    trials = {
+        "as it was": trial(old, dropout=0.2),
+        "rate 3e-3": trial(fast, dropout=0.2),
+        "warm-up 20": trial(brief, dropout=0.2),
+        "dropout 0": trial(old),
+        "projections from zero": trial(old, ModernConfig, dropout=0.2, **scaled),
+        "rotary": trial(old, dropout=0.2, position="rotary"),
+        "rate, warm-up and dropout": trial(both),
+        "the same, rotary": trial(both, position="rotary"),
+        "today's parts and Muon": trial(MuonConfig(warmup_steps=20, **linear), ModernConfig),
+        "the same, dropout 0.1": trial(
+            MuonConfig(warmup_steps=20, **linear), ModernConfig, dropout=0.1
+        ),
+    }
+    says = "Why were 6.4 million parameters worse than 0.8 after 7 million characters?"
+    return Study(says=says, trials=trials, evaluate_every=170)
+
+
+def _record(steps: int, dropout: float, **study: Any) -> Study:
+    """Return a study of one run of the size A, today's parts, with Muon."""
+    model = partial(
+        ModernConfig, context_length=128, n_layer=8, n_head=8, n_embd=256, dropout=dropout
+    )
+    training = MuonConfig(steps=steps, batch_size=64, warmup_steps=20, schedule="linear")
+    trials = {f"today's parts, {steps} steps": Trial(model=model, training=training, seeds=1)}
+    return Study(trials=trials, evaluate_every=max(100, steps // 10), **study)
+
+
+STUDIES: dict[str, Callable[[], Study]] = {
+    "parts": parts,
+    "modern": modern,
+    "large": large,
+    "shakespeare": lambda: _record(
+        1000, 0.2, text="shakespeare", says="Tiny Shakespeare: at most 1.47 in 12 minutes?"
+    ),
+    "tinystories": lambda: _record(
+        1200, 0.0, text="tinystories", says="TinyStories: at most 0.8410 in 9 minutes?"
+    ),
+    "holmes": lambda: _record(2500, 0.3, says="Holmes: at most 1.26 in 30 minutes?"),
+    "holmes-80-20": lambda: _record(
+        2500, 0.3, held_out=0.2, says="Holmes: at most 1.26 in 30 minutes, a fifth held out?"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text as a study sees it."""
+
+    vocab_size: int
+    train: np.ndarray
+    held_out: np.ndarray
+
+    @classmethod
+    def of(cls, study: Study) -> "Text":
+        """Read it."""
+        whole = load_text(study.text).text
+        tokenizer = CharTokenizer.from_text(whole)
+        halves = split_text(whole, study.held_out)
+        return cls(tokenizer.vocab_size, *(np.array(tokenizer.encode(half)) for half in halves))
+
+
+def started(trial: Trial, seed: int, text: Text) -> tuple[RunConfig, LanguageModel, Any, Any]:
+    """Return a run that has not made a step: settings, model, state and its reports' maker."""
+    training = dataclasses.replace(trial.training, seed=seed)
+    model_config = trial.model(vocab_size=text.vocab_size)
+    config = RunConfig(preset="record", model=model_config, training=training)
+    model = build_model(config)
+    acceleration, _ = pick_acceleration("cpu", config)
+    state = TrainState.fresh(model, training)
+    batches = Batches(text.train, training.batch_size, model_config.context_length, seed)
+    return (
+        config,
+        model,
+        acceleration,
+        train(state, batches, training, accelerate(model, acceleration)),
+    )
+
+
+def run(trial: Trial, seed: int, text: Text, every: int) -> dict[str, Any]:
+    """Train once and return what the record keeps of it."""
+    config, model, acceleration, reports = started(trial, seed, text)
+    losses, recent, curve = [], [], []
+    for report in reports:
+        recent.append(report.loss)
+        if report.step % 25 == 0:
+            curve.append(round(statistics.mean(recent[-25:]), 4))
+        if report.step % every == 0 or report.step == config.training.steps:
+            losses.append([report.step, round(evaluate(model, text.held_out).nats_per_token, 4)])
+    return {
+        "seed": seed,
+        "parameters": model.parameter_count(),
+        "precision": acceleration.precision,
+        "held_out": losses,
+        "training": curve,
+    }
+
+
+def speed(trials: dict[str, Trial], text: Text, rounds: int = 30) -> dict[str, float]:
+    """Return each trial's median seconds a step, the steps taken in turn."""
+    reports = {name: started(trial, 0, text)[-1] for name, trial in trials.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in trials}
+    for _ in range(rounds + 3):
+        for name, steps in reports.items():
+            begin = time.perf_counter()
+            next(steps)
+            seconds[name].append(time.perf_counter() - begin)
+    return {name: round(statistics.median(times[3:]), 4) for name, times in seconds.items()}
+
+
+def load(name: str, study: Study) -> dict[str, Any]:
+    """Return the record as it is, or an empty one."""
+    file = HERE / f"record_{name}.json"
+    if file.exists():
+        return json.loads(file.read_text(encoding="utf-8"))
+    return {
+        "says": study.says,
+        "measured_by": f"python benchmarks/records.py {name}",
+        "text": study.text,
+        "held_out_share": study.held_out,
+        "runs": {},
+        "seconds_per_step": {},
+    }
+
+
+def save(name: str, record: dict[str, Any]) -> None:
+    """Write the record, a line a run."""
+    lines = {
+        trial: [json.dumps(entry) for entry in entries] for trial, entries in record["runs"].items()
+    }
+    head = {key: value for key, value in record.items() if key != "runs"}
+    runs = ",\n".join(
+        f"{json.dumps(trial)}: [\n" + ",\n".join(entries) + "\n]"
+        for trial, entries in lines.items()
+    )
+    text = json.dumps(head)[:-1] + ',\n"runs": {\n' + runs + "\n}}\n"
+    file = HERE / f"record_{name}.json"
+    temporary = file.with_suffix(".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(file)
+
+
+def missing(study: Study, record: dict[str, Any]) -> list[tuple[str, int]]:
+    """Return what has not run: the first seed of all trials before the second of any."""
+    done = {(name, entry["seed"]) for name, runs in record["runs"].items() for entry in runs}
+    most = max(trial.seeds for trial in study.trials.values())
+    wanted = [(n, seed) for seed in range(most) for n, t in study.trials.items() if seed < t.seeds]
+    return [pair for pair in wanted if pair not in done]
+
+
+def main() -> None:
+    """Run what is asked for."""
+    parser = argparse.ArgumentParser(description="Run the records of training.")
+    parser.add_argument("names", nargs="*", help="which studies to run")
+    parser.add_argument("--speed", action="store_true", help="measure seconds a step instead")
+    parser.add_argument("--only", help="trials whose name begins so")
+    asked = parser.parse_args()
+    if unknown := set(asked.names) - set(STUDIES):
+        parser.error(f"there is no {', '.join(sorted(unknown))}; there are: {', '.join(STUDIES)}")
+    keep_freed_memory("cpu")
+    for name in asked.names or STUDIES:
+        study = STUDIES[name]()
+        record = load(name, study)
+        if asked.only:
+            chosen = {n: t for n, t in study.trials.items() if n.startswith(asked.only)}
+            study = dataclasses.replace(study, trials=chosen)
+        left = missing(study, record)
+        print(f"{name:<14}{study.says} {len(left)} runs to go.", flush=True)
+        if not asked.names:
+            continue
+        text = Text.of(study)
+        if asked.speed:
+            record["seconds_per_step"] |= speed(study.trials, text)
+            record["threads"] = torch.get_num_threads()
+            save(name, record)
+            continue
+        for trial, seed in left:
+            entry = run(study.trials[trial], seed, text, study.evaluate_every)
+            record["runs"].setdefault(trial, []).append(entry)
+            save(name, record)
+            print(f"  {trial}, seed {seed}: {entry['held_out'][-1][1]:.4f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
