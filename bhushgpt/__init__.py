@@ -10,7 +10,8 @@ The core, to be read in the order in which the notebooks finish it (`curriculum.
            generation
     13-18  bpe_by_hand, bpe_training, bpe | conversation | lora, replay, instructions
     19     text_scores, arithmetic_coding, online_counters, mixing, symbol_coding, compression
-    21-22  taps, probing | modern_layers, experts, muon, modern_gpt, significance
+    20-22  averages, scaling | taps, probing | modern_layers, experts, muon, modern_gpt,
+           significance
     23-24  checked_tasks, rewards | without_torch
 
 The rooms, each imported by its name alone (`from bhushgpt.storage import save_checkpoint`):

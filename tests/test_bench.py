@@ -19,7 +19,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from bhushgpt.bench import peers, tokenizers, workers
-from bhushgpt.bench.jobs import MODELS, TRAINING_SHAPES, Job, bytes_per_token, training_flops
+from bhushgpt.bench.jobs import MODELS, TRAINING_SHAPES, Job, bytes_per_token
 from bhushgpt.bench.peers import HUGGING_FACE, PEERS, TORCH, peer_work
 from bhushgpt.bench.plan import OURS, plan_bench
 from bhushgpt.bench.record import (
@@ -42,6 +42,7 @@ from bhushgpt.commands.line import main
 from bhushgpt.environment import project_root
 from bhushgpt.errors import UserError
 from bhushgpt.gpt import GPT
+from bhushgpt.scaling import training_flops
 from bhushgpt.speed.small_weights import Int8Linear, weight_bytes, with_int8_weights
 from bhushgpt.training import batch_loss
 

@@ -86,22 +86,6 @@ class Job:
         return asdict(self)
 
 
-def training_flops(config: GPTConfig, tokens: int) -> int:
-    """Return the FLOPs that training takes for each token at a context of `tokens`.
-
-    Six for each weight of a matrix product (two forward, four backward), and the two products of
-    attention, counted in full although the mask hides half of them. A token table that is only
-    looked up counts once, as the head.
-
-    Source: Chowdhery et al., "PaLM", arXiv 2204.02311, appendix B.
-
-    >>> training_flops(MODELS["A"], 128) / 1e6
-    41.017344
-    """
-    C, L = config.n_embd, config.n_layer
-    return 6 * (12 * L * C * C + config.vocab_size * C) + 12 * L * C * tokens
-
-
 def bytes_per_token(job: Job) -> float:
     """Return the bytes that drawing a token reads at least, for all rows: weights and half a cache.
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from bhushgpt import roofline
-from bhushgpt.bench.jobs import MODELS, TRAINING_SHAPES, Job, bytes_per_token, training_flops
+from bhushgpt.bench.jobs import MODELS, TRAINING_SHAPES, Job, bytes_per_token
 from bhushgpt.bench.peers import HUGGING_FACE
 from bhushgpt.bench.plan import OURS
 from bhushgpt.bench.tokenizers import NAIVE, ONE_THREAD, BPEMeasured
@@ -25,6 +25,7 @@ from bhushgpt.cpu_settings import fast_float32_products, float32_products_as_shi
 from bhushgpt.devices import describe_device, has_tf32
 from bhushgpt.errors import UserError
 from bhushgpt.files import read_json
+from bhushgpt.scaling import training_flops
 from bhushgpt.timing import NOISY, Timing, format_seconds
 
 if TYPE_CHECKING:

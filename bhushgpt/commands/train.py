@@ -9,12 +9,13 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import arg
 
-from bhushgpt.commands.flags import CORPUS, FOLDER, RESUME, SWITCH, WHOLE, Device
+from bhushgpt.commands.flags import CORPUS, DECIMAL, FOLDER, RESUME, SWITCH, WHOLE, Device
 from bhushgpt.devices import pick_device
 from bhushgpt.environment import runs_folder
 from bhushgpt.errors import UserError
 from bhushgpt.presets import PRESETS
 from bhushgpt.runs import (
+    MINUTES,
     Interruption,
     Place,
     RunOptions,
@@ -23,6 +24,7 @@ from bhushgpt.runs import (
     completion_command,
     describe_run,
     find_place,
+    minutes_session,
     open_session,
     refuse_other_run,
     results,
@@ -56,6 +58,8 @@ class Train:
     """A name from `corpora`, any UTF-8 text file, or a folder that `prepare` made."""
     steps: Annotated[int | None, WHOLE, arg(help_behavior_hint="(default: the preset's)")] = None
     """Steps to train."""
+    minutes: Annotated[float | None, DECIMAL, arg(help_behavior_hint="")] = None
+    """Instead of a preset: size, batch, rate and steps are chosen for this machine and time."""
     device: Device = "auto"
     """Where to compute; auto takes CUDA before MPS before the CPU."""
     precision: Annotated[
@@ -117,8 +121,9 @@ class Train:
     @property
     def _names(self) -> tuple[str, str]:
         """The preset and the corpus of a new run."""
+        usual = DEFAULT_PRESET if self.minutes is None else MINUTES
         return (
-            DEFAULT_PRESET if self.preset is None else self.preset,
+            usual if self.preset is None else self.preset,
             DEFAULT_CORPUS if self.corpus is None else self.corpus,
         )
 
@@ -126,17 +131,41 @@ class Train:
         place = find_place(self.resume, self.out, *self._names, world)
         if self.skip_batch is not None and not place.resumes:
             raise UserError("--skip-batch needs --resume DIR: it is for a run that got stuck.")
+        if self.minutes is not None:
+            self._check_minutes(place)
         return place
 
+    def _check_minutes(self, place: Place) -> None:
+        decided = {
+            "preset": self.preset,
+            "steps": self.steps,
+            "accumulation": self.accumulation,
+            "seed": self.seed,
+        }
+        if given := [f"--{name}" for name, value in decided.items() if value is not None]:
+            raise UserError(
+                f"--minutes decides what {' and '.join(given)} would decide: leave one of them out."
+            )
+        if place.resumes and self.resume != "auto":
+            raise UserError(
+                "--minutes is for a new run; the one that goes on has its steps already. Leave "
+                "--minutes out."
+            )
+
     def _fresh(self, place: Place, world: World) -> Session:
+        options = changed_options(RunOptions(), self._options())
+        preset_name, corpus_name = self._names
+        if self.minutes is not None:
+            return minutes_session(self.minutes, corpus_name, world, place.folder, options=options)
         return start_session(
-            *self._names,
+            preset_name,
+            corpus_name,
             world,
             place.folder,
             steps=self.steps,
             accumulation=self.accumulation,
             seed=self.seed,
-            options=changed_options(RunOptions(), self._options()),
+            options=options,
         )
 
     def _resumed(self, place: Place, world: World) -> Session:

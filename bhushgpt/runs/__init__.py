@@ -15,6 +15,7 @@ from bhushgpt.runs.folder import (
 )
 from bhushgpt.runs.interruption import Interruption
 from bhushgpt.runs.leaderboard import TRACKS, Entry, enter, entries, verify
+from bhushgpt.runs.minutes import MINUTES, minutes_session
 from bhushgpt.runs.report import (
     completion_command,
     describe_run,

@@ -96,7 +96,7 @@ def results(session: Session) -> str:
         f"{glances_table(history)}{forgetting_table(session)}"
         f"Loss on {text.held_out_is}, the same {result.tokens:,} {text.unit}s for all "
         f"(n-gram: the best of 3 to 7 is {floors.best_order}{part}):\n\n"
-        f"{bits}{_bits_per_byte(text, result)}{notice}"
+        f"{bits}{_bits_per_byte(text, result)}{_beside_forecast(session, result)}{notice}"
     )
 
 
@@ -122,6 +122,15 @@ def forgetting_table(session: Session) -> str:
         save_adapter(cast(GPT, session.model), session.run.path / ADAPTER)
         lines.append(f"The additions alone are in {ADAPTER}.")
     return "\n".join([*lines, "", ""])
+
+
+def _beside_forecast(session: Session, result: Evaluation) -> str:
+    """Return the line that says how good the forecast of `--minutes` was, where there was one."""
+    said = session.run.record.get("forecast")
+    if not isinstance(said, float):
+        return ""
+    unit = session.text.unit
+    return f"\n\nforecast {said:.3f} nats per {unit}, reached {result.nats_per_token:.3f}"
 
 
 def _bits_per_byte(text: Text, result: Evaluation) -> str:

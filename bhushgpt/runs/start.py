@@ -7,7 +7,7 @@ Lesson: notebook 17.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,7 @@ def start_session(
     )
     config = _config(preset_name, text.tokenizer.vocab_size, steps, accumulation)
     config = with_seed(config, seed)
-    return _begin(config, text, world, out, options, first_record(config, text, corpus_name))
+    return begin_session(config, text, corpus_name, world, out, options or RunOptions())
 
 
 def start_fine_tuning(
@@ -132,27 +132,55 @@ def start_fine_tuning(
         old_before=held_out_loss(model, old),
         new_before=held_out_loss(model, text),
     )
-    record = first_record(config, text, corpus_name)
-    record["fine_tuning"] = origin_facts(origin, run, settings)
-    return _begin(config, text, world, out, options, record, tuned, origin)
+    return begin_session(
+        config,
+        text,
+        corpus_name,
+        world,
+        out,
+        options or RunOptions(),
+        model=tuned,
+        origin=origin,
+        facts={"fine_tuning": origin_facts(origin, run, settings)},
+    )
 
 
-def _begin(
+def begin_session(
     config: RunConfig,
     text: Text,
+    corpus_name: str,
     world: World,
     out: Path,
-    options: RunOptions | None,
-    record: Mapping[str, Any],
+    options: RunOptions,
+    *,
+    notices: Sequence[str] = (),
     model: LanguageModel | None = None,
     origin: Origin | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> Session:
-    """Return a run before its first step, its folder made and its first checkpoint saved."""
+    """Return a fresh run of these settings on a text that is open, in the folder `out`.
+
+    Args:
+        config: The run.
+        text: What it learns from.
+        corpus_name: The text's name, to find it again.
+        world: Where to train, and with whom.
+        out: The run's folder; it must not hold a run.
+        options: How it is computed and saved.
+        notices: What people should know before it starts.
+        model: What it begins with, instead of an untrained one.
+        origin: Where that came from.
+        facts: What its record holds besides.
+
+    Raises:
+        UserError: For anything that cannot be used; nothing is written then.
+    """
     check_memory(config, world.device)
-    options, acceleration, notices = accelerated(options or RunOptions(), config, world)
+    options, acceleration, more = accelerated(options, config, world)
     state, loss = _built(config, acceleration, options, world, model)
+    record = {**first_record(config, text, corpus_name), **(facts or {})}
     run = _new_folder(out, config, record, options, world)
-    session = Session(run, config, text, state, world, options, loss, [*notices], origin)
+    session = Session(run, config, text, state, world, options, loss, [*notices, *more], origin)
     try:
         session.save()  # from its first moment on a run can be gone on with
     except BaseException:

@@ -1,0 +1,141 @@
+"""`train --minutes N`: the choice without a clock, what is refused, and a run to its end."""
+
+import dataclasses
+import json
+from functools import partial
+
+import pytest
+import torch
+
+from bhushgpt.commands.line import main
+from bhushgpt.errors import UserError
+from bhushgpt.runs import minutes as dial
+from bhushgpt.runs.folder import RunOptions
+from bhushgpt.runs.minutes import Bench, minutes_session, planned
+from bhushgpt.runs.start import resume_session
+from bhushgpt.runs.training_text import open_text
+from bhushgpt.scaling import HOLMES, SHAPES, Trained, plan_run
+from bhushgpt.speed import World
+
+WORLD = World(device=torch.device("cpu"))
+OPTIONS = RunOptions(precision="float32", compile="off", quick_products=False)
+SENTENCE = "The cat sat on the mat, and the dog sat on the cat. "
+# Each size ten times slower than the one before; the pilot finds the text a quarter easier.
+SPEEDS = {shape: 3e5 / 10**number for number, shape in enumerate(SHAPES)}
+PILOT = Trained(parameters=10**5, tokens=512_000, loss=0.75 * HOLMES.loss(10**5, 512_000))
+BENCH = Bench(speeds=SPEEDS, pilot=PILOT)
+
+
+@pytest.fixture
+def text(tmp_path):
+    file = tmp_path / "cats.txt"
+    file.write_text(400 * SENTENCE, encoding="utf-8")
+    return file
+
+
+def session(minutes, text, folder, bench=BENCH):
+    given = {"options": OPTIONS, "measured": lambda *_: bench}
+    return minutes_session(minutes, str(text), WORLD, folder, **given)
+
+
+def test_the_choice_follows_from_what_was_measured(text, tmp_path):
+    made = session(0.5, text, tmp_path / "run")
+    wanted = plan_run(
+        0.95 * 30,
+        SPEEDS,
+        HOLMES.moved_to([PILOT]),
+        vocab_size=made.text.tokenizer.vocab_size,
+        text_tokens=len(made.text.train),
+    )
+    assert made.config == wanted.config
+    assert made.run.record["forecast"] == wanted.loss
+    assert made.run.record["minutes"] == 0.5
+    assert made.run.record["preset"] == "minutes"
+    assert str(wanted) in made.notices[0]
+
+
+def test_the_forecast_is_that_of_this_text_and_not_of_the_book(text):
+    opened = open_text(str(text), context_length=64)
+    mine, harder = (planned(30, BENCH, opened), planned(30, _as_hard_as_holmes(), opened))
+    assert mine.config == harder.config
+    assert mine.loss == pytest.approx(0.75 * harder.loss)
+
+
+def _as_hard_as_holmes():
+    loss = HOLMES.loss(PILOT.parameters, PILOT.tokens)
+    return dataclasses.replace(BENCH, pilot=dataclasses.replace(PILOT, loss=loss))
+
+
+def test_a_faster_machine_gets_a_larger_model_or_more_steps(text):
+    opened = open_text(str(text), context_length=64)
+    fast = Bench(speeds={shape: 100 * speed for shape, speed in SPEEDS.items()}, pilot=PILOT)
+    slow, quick = planned(0.1, BENCH, opened), planned(0.1, fast, opened)
+    assert quick.loss < slow.loss
+    assert quick.parameters * quick.tokens > slow.parameters * slow.tokens
+
+
+@pytest.mark.parametrize("minutes", [0, -1, float("nan"), float("inf")])
+def test_no_time_and_endless_time_are_refused(minutes, text, tmp_path):
+    with pytest.raises(UserError, match=r"--minutes is .* must be above 0\. Type --minutes 5"):
+        session(minutes, text, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_less_than_a_step_is_refused_and_nothing_is_written(text, tmp_path):
+    with pytest.raises(UserError, match="fewer than one step takes"):
+        session(1e-6, text, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_less_than_a_step_is_refused_before_anything_is_trained(text, monkeypatch):
+    """With a real bench behind it: the pilot itself has no step that fits."""
+
+    class Slow:
+        tokens_per_second = 10.0
+
+    monkeypatch.setattr(dial, "forecast", lambda *given, **more: Slow())
+    opened = open_text(str(text), context_length=64)
+    with pytest.raises(UserError, match=r"too few to train anything: .* takes 2e\+02 s here"):
+        dial.measure(opened, WORLD, OPTIONS, seconds=60)
+
+
+def test_several_processes_are_refused(text, tmp_path):
+    two = World(device=torch.device("cpu"), rank=0, size=2)
+    with pytest.raises(UserError, match="one process"):
+        minutes_session(1, str(text), two, tmp_path / "run", options=OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--minutes", "0"], "--minutes is 0"),
+        (["--minutes", "5", "--steps", "9"], "--minutes decides what --steps would decide"),
+        (["--minutes", "5", "--preset", "bigram"], "decides what --preset would decide"),
+    ],
+)
+def test_the_command_line_refuses_in_a_sentence(flags, message, capsys):
+    assert main(["train", *flags]) in (1, 2)
+    said = capsys.readouterr()
+    assert message in said.err and "Traceback" not in said.err
+
+
+def test_a_run_goes_to_its_end_says_forecast_and_result_and_can_be_gone_on_with(
+    text, tmp_path, monkeypatch, capsys
+):
+    """The smallest model, 3 steps: 2,048 tokens each at 300,000 a second, of 95 % of the time."""
+    one = Bench(speeds={SHAPES[0]: 3e5}, pilot=PILOT)
+    given = partial(minutes_session, measured=lambda *_: one)
+    monkeypatch.setattr("bhushgpt.commands.train.minutes_session", given)
+    out = tmp_path / "run"
+    seconds = 3.5 * 2048 / 3e5 / 0.95
+    flags = ["--minutes", f"{seconds / 60:.8f}", "--corpus", str(text), "--out", str(out)]
+    assert main(["train", *flags, "--precision", "float32"]) == 0
+    said = capsys.readouterr().out
+    assert "3 steps of 2,048 tokens" in said
+    record = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    assert record["steps_done"] == 3
+    reached = record["held_out"]["nats_per_token"]
+    assert f"forecast {record['forecast']:.3f} nats per character, reached {reached:.3f}" in said
+    assert resume_session(out, WORLD).finished
+    assert main(["train", "--resume", str(out), "--minutes", "5"]) == 1
+    assert "Leave --minutes out" in capsys.readouterr().err
