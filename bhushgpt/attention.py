@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bhushgpt.devices import abilities
 from bhushgpt.errors import UserError
 from bhushgpt.positions import Rotary
 
@@ -116,7 +117,7 @@ class CausalSelfAttention(nn.Module):
             q, k = self.rotary(q, start), self.rotary(k, start)  # 2 x (B, H, T, D)
         if past is not None:
             k, v = past.append(k, v)  # 2 x (B, H, S, D)
-        explicit = self.form == "explicit" or (self.form == "auto" and x.device.type == "cpu")
+        explicit = self.form == "explicit" or (self.form == "auto" and abilities(x.device).host)
         mixed = self.explicit(q, k, v) if explicit else self.fused(q, k, v)  # (B, H, T, D)
         joined = mixed.transpose(1, 2).reshape(B, T, C)  # (B, T, C)
         return self.output_dropout(self.projection(joined))

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from bhushgpt.corpus import check_length, split_point
-from bhushgpt.errors import UserError
+from bhushgpt.devices import abilities
+from bhushgpt.errors import UserError, too_small
 from bhushgpt.ngrams import token_ids
 
 # Far behind the last step of any run, so that what takes the place of a batch is not seen twice.
@@ -47,6 +48,22 @@ def split_tokens(
     return tokens[:cut], tokens[cut:]
 
 
+def _row(tokens: object) -> np.ndarray:
+    """Return ids as an array of one dimension.
+
+    Raises:
+        UserError: If they are a table, or no whole numbers.
+    """
+    row = np.asarray(tokens)
+    if row.ndim != 1 or (row.size and row.dtype.kind not in "iu"):
+        raise UserError(
+            f"Batches are cut from one row of whole numbers; what came has the shape {row.shape} "
+            f"and numbers of the kind {row.dtype}. Encode the text first, and join several texts "
+            "into one row."
+        )
+    return row
+
+
 class Batches:
     """Random windows of a text; batch number n is the same whenever it is asked for.
 
@@ -66,8 +83,9 @@ class Batches:
             (`batches[n]` makes step n + 1); each has another batch in its place.
 
     Raises:
-        UserError: If a size is too small, or the text is shorter than one window and its target;
-            from `batches[n]`, if an id is not in the vocabulary.
+        UserError: If a size is too small, the ids are no row of whole numbers, or the text is
+            shorter than one window and its target; from `batches[n]`, if an id is not in the
+            vocabulary.
 
     >>> batches = Batches(np.arange(100), batch_size=2, context_length=4, seed=0)
     >>> inputs, targets = batches[0]
@@ -88,25 +106,19 @@ class Batches:
         skip: Iterable[int] = (),
     ) -> None:
         self.skip = frozenset(skip)
-        wrong = [
-            f"{name} is {value}, it must be at least {least}"
-            for name, value, least in (
-                ("batch_size", batch_size, 1),
-                ("context_length", context_length, 1),
-                ("seed", seed, 0),
-                ("a batch to skip", min(self.skip, default=0), 0),
-            )
-            if value < least
-        ]
+        sizes = {"batch_size": (batch_size, 1), "context_length": (context_length, 1)}
+        sizes |= {"seed": (seed, 0), "a batch to skip": (min(self.skip, default=0), 0)}
+        found = [too_small(name, value, least) for name, (value, least) in sizes.items()]
+        wrong = [trouble for trouble in found if trouble]
         if wrong:
             raise UserError("These batches cannot be made: " + "; ".join(wrong) + ".")
-        if len(tokens) < context_length + 1:
+        self.tokens = _row(tokens)  # a view: a memory map stays on the disk
+        if len(self.tokens) < context_length + 1:
             raise UserError(
-                f"The text has {len(tokens):,} tokens, but one example needs "
+                f"The text has {len(self.tokens):,} tokens, but one example needs "
                 f"{context_length + 1:,}: context length {context_length:,} and one target. "
                 "Take a longer text or a shorter context."
             )
-        self.tokens = np.asarray(tokens)  # a view: a memory map stays on the disk
         self.batch_size = batch_size
         self.context_length = context_length
         self.seed = seed
@@ -128,7 +140,7 @@ class Batches:
         if self.vocab_size is not None:
             windows = token_ids(windows, self.vocab_size)  # (B, T+1)
         ids = torch.from_numpy(windows.astype(np.int64))  # (B, T+1)
-        if self.device.type == "cuda":
+        if abilities(self.device).pinned:
             # Pinned memory lets the copy run beside the computation of the step before.
             ids = ids.pin_memory().to(self.device, non_blocking=True)
         else:

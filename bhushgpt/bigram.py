@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bhushgpt.errors import UserError
+from bhushgpt.errors import UserError, is_whole
 from bhushgpt.language_model import LanguageModel, ModelConfig, check_ids
 from bhushgpt.ngrams import token_ids
 
@@ -71,10 +71,11 @@ class BigramConfig(ModelConfig):
     """T, tokens in a training window. The prediction itself looks at the last token only."""
 
     def __post_init__(self) -> None:
-        if self.vocab_size < 1 or self.context_length < 1:
+        sizes = (self.vocab_size, self.context_length)
+        if not all(is_whole(size) and size >= 1 for size in sizes):
             raise UserError(
                 f"vocab_size is {self.vocab_size} and context_length {self.context_length}: "
-                "both must be at least 1."
+                "both must be at least 1, and whole numbers."
             )
 
     def build(self) -> "Bigram":

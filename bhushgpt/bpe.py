@@ -14,6 +14,7 @@ import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cached_property
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
@@ -190,19 +191,21 @@ class BPETokenizer(JsonStored):
             True
         """
         text = _without_halves(text, unknown)
-        names = self.special_ids if allowed_special == "all" else allowed_special
-        if others := sorted(set(names) - self.special_ids.keys()):
+        names = self._special_names(allowed_special)
+        if not names:
+            return self._encoder.ids(text)
+        ids: list[int] = []
+        for part in cut_at_names([text], names):
+            ids += [self.special_ids[part]] if part in names else self._encoder.ids(part)
+        return ids
+
+    def _special_names(self, allowed: Collection[str] | Literal["all"]) -> set[str]:
+        names = {*(self.special_ids if allowed == "all" else allowed)}
+        if others := sorted(names - self.special_ids.keys()):
             raise UserError(
                 f"{others[0]!r} is no special token. {nearest(others[0], self.special_ids)}"
             )
-        if not names:
-            return self._encoder.ids(text)
-        # The longest name first, so that one may be the beginning of another.
-        either = "|".join(regex.escape(name) for name in sorted(names, key=len, reverse=True))
-        ids: list[int] = []
-        for part in regex.split(f"({either})", text):
-            ids += [self.special_ids[part]] if part in names else self._encoder.ids(part)
-        return ids
+        return names
 
     def encode_ordinary(self, text: str) -> list[int]:
         """Return the ids of a text; nothing in it is special.
@@ -220,23 +223,33 @@ class BPETokenizer(JsonStored):
         """
         return self._encoder.array(_without_halves(text, unknown))
 
-    def encode_iterable(self, chunks: Iterable[str]) -> Iterator[int]:
+    def encode_iterable(
+        self, chunks: Iterable[str], *, allowed_special: Collection[str] | Literal["all"] = ()
+    ) -> Iterator[int]:
         """Yield the ids of one text that comes in parts: those of the whole, wherever it is cut.
 
         Args:
             chunks: The text in order, such as an open file. What is kept in memory is a chunk and
                 the longest stretch without white space or a mark after a letter.
+            allowed_special: As in `encode`; a name may be cut, too.
 
         Raises:
-            UserError: If the text holds half a surrogate pair.
+            UserError: If the text holds half a surrogate pair, or a special token has another
+                name.
 
         Example:
             >>> tokenizer = BPETokenizer.train(["hug hugs"], vocab_size=259)
             >>> list(tokenizer.encode_iterable(["h", "ug", "s"])) == tokenizer.encode("hugs")
             True
         """
-        for stretch in stretches(chunks):
-            yield from self._encoder.ids(stretch)
+        names = self._special_names(allowed_special)
+        parts = cut_at_names(chunks, names) if names else chunks
+        for special, group in groupby(parts, key=names.__contains__):
+            if special:
+                yield from map(self.special_ids.__getitem__, group)
+                continue
+            for stretch in stretches(group):
+                yield from self._encoder.ids(stretch)
 
     def decode_bytes(self, ids: Ids) -> bytes:
         """Return the bytes of the ids; an id outside 0 to vocab_size - 1 raises a `UserError`."""
@@ -338,6 +351,29 @@ def _without_halves(text: str, unknown: Unknown) -> str:
     # Through UTF-16, two halves that stand side by side become their character again.
     halves = "replace" if unknown == "replace" else "ignore"
     return text.encode("utf-16", "surrogatepass").decode("utf-16", halves)
+
+
+def cut_at_names(chunks: Iterable[str], names: Collection[str]) -> Iterator[str]:
+    """Yield a text that comes in parts in other parts: each of the names in it is one of them.
+
+    >>> list(cut_at_names(["one<e", "nd>two"], ["<end>"]))
+    ['one', '<end>', 'two']
+    """
+    # The longest name first, so that one may be the beginning of another.
+    ordered = sorted(names, key=len, reverse=True)
+    either = regex.compile("|".join(map(regex.escape, ordered)))
+    longest, held = len(ordered[0]), ""
+    for chunk in chain(chunks, [None]):
+        held += chunk or ""
+        # Behind this place a name, or a longer one, may still be incomplete.
+        sure = len(held) if chunk is None else max(0, len(held) - longest + 1)
+        begin = 0
+        while (found := either.search(held, begin)) and found.start() < sure:
+            yield from filter(None, (held[begin : found.start()], found[0]))
+            begin = found.end()
+        if begin < sure:
+            yield held[begin:sure]
+        held = held[max(begin, sure) :]
 
 
 def _parts(text: str) -> Iterator[str]:

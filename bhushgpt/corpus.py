@@ -4,10 +4,10 @@ Lesson: notebook 03.
 """
 
 import dataclasses
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from bhushgpt.environment import command
 from bhushgpt.errors import UserError, nearest
 from bhushgpt.files import read_file, sha256
 from bhushgpt.sources import (
@@ -159,11 +159,12 @@ def _is_a_folder(folder: Path) -> str:
     texts = sum(path.is_file() for path in folder.rglob("*.txt"))
     if not texts:
         return f"{folder} is a folder without a text file (.txt). Name one text file."
-    place = shlex.quote(str(folder))
     return (
         f"{folder} is a folder, with {texts:,} text files. Name one of them; or make tokens of all "
-        f"of them and train on those:\n  python -m bhushgpt prepare {place} --tokenizer bytes "
-        f"--out tokens\n  python -m bhushgpt train --preset gpt-v2 --corpus tokens"
+        "of them and train on those:\n  "
+        + command("prepare", folder, "--tokenizer", "bytes", "--out", "tokens")
+        + "\n  "
+        + command("train", "--preset", "gpt-v2", "--corpus", "tokens")
     )
 
 
@@ -190,8 +191,9 @@ def _load_own(file: Path) -> Corpus:
     elif END_OF_TEXT in text:
         notices.append(
             f"{file.name} has {END_OF_TEXT} inside its lines, which is learned as text. If it "
-            f"stands between documents: python -m bhushgpt prepare {shlex.quote(str(file))} "
-            f"--separator '{END_OF_TEXT}'"
+            f"stands between documents, prepare the text and train on that:\n  "
+            + command("prepare", file, "--separator", END_OF_TEXT, "--tokenizer", "bytes")
+            + " --out tokens"
         )
     return Corpus(
         file.stem,

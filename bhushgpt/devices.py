@@ -51,12 +51,34 @@ class Abilities:
     """torch.compile pays for every model, also for a large one."""
     wide: bool = False
     """It takes tens of thousands of tokens in a step to keep it busy."""
+    small_types: bool = False
+    """Every number type of half the size that it has is faster, so that nobody has to measure."""
+    one_pass: bool = False
+    """torch has optimizers for it that go over all weights in one pass."""
+    pinned: bool = False
+    """It fetches what lies in pinned memory while it computes."""
+    records: bool = False
+    """A row of its operations can be recorded once and replayed: CUDA graphs."""
+    own_random: bool = False
+    """It draws random numbers with a generator of its own, beside the CPU's."""
+    together: str | None = None
+    """The library by which several processes compute with it, if there is one."""
 
 
 ABILITIES: dict[str, Abilities] = {
-    "cpu": Abilities(host=True),
-    "cuda": Abilities(compiles=True, wide=True),
-    "mps": Abilities(trusted=False),  # early versions of PyTorch computed something else
+    "cpu": Abilities(host=True, one_pass=True, together="gloo"),
+    "cuda": Abilities(
+        compiles=True,
+        wide=True,
+        small_types=True,
+        one_pass=True,
+        pinned=True,
+        records=True,
+        own_random=True,
+        together="nccl",
+    ),
+    # Early versions of PyTorch computed something else there.
+    "mps": Abilities(trusted=False, own_random=True),
 }
 
 
@@ -212,6 +234,46 @@ def free_memory(device: torch.device | str = "cpu") -> int:
     return max(0, room)
 
 
+def random_state(device: torch.device | str) -> torch.Tensor | None:
+    """Return the state of a device's own generator; None where the CPU's draws its numbers.
+
+    >>> random_state("cpu") is None
+    True
+    """
+    device = torch.device(device)
+    if not abilities(device).own_random:
+        return None
+    part = torch.get_device_module(device)
+    return part.get_rng_state(device) if device.type == "cuda" else part.get_rng_state()
+
+
+def restore_random(device: torch.device | str, state: torch.Tensor | None) -> None:
+    """Put a device's own generator where it stood; None changes nothing."""
+    device = torch.device(device)
+    if state is None or not abilities(device).own_random:
+        return
+    part = torch.get_device_module(device)
+    if device.type == "cuda":
+        part.set_rng_state(state.cpu(), device)
+    else:
+        part.set_rng_state(state.cpu())
+
+
+def seed_random(device: torch.device | str, number: int) -> None:
+    """Seed a device's own generator, and no other; not the CPU's.
+
+    `torch.manual_seed` reaches every device, also those that nobody will put back.
+    """
+    device = torch.device(device)
+    if not abilities(device).own_random:
+        return
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(number)
+    else:
+        torch.get_device_module(device).manual_seed(number)
+
+
 def peak_memory(device: torch.device | str) -> int | None:
     """Return the most bytes that this process has held on a card; None where it has no own memory.
 
@@ -266,7 +328,8 @@ def machine_card(date: str | None = None) -> dict[str, Any]:
 
 def _native_dtypes(device: torch.device) -> tuple[str, ...]:
     if device.type == "mps":
-        return ("float32", "float16", "bfloat16")  # Apple's GPUs have no float64
+        # No float64; bfloat16 from the M2 on, of which earlier ones make float32.
+        return ("float32", "float16", *(() if " M1" in cpu_name() else ("bfloat16",)))
     if device.type == "cuda":
         major, minor = torch.cuda.get_device_capability(device)
         # https://docs.nvidia.com/cuda/cuda-c-programming-guide/#arithmetic-instructions

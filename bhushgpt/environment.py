@@ -1,12 +1,16 @@
 """Where the course writes, and how much its notebooks compute.
 
 Runs go into one folder, downloaded data into another, nothing elsewhere. One switch decides how
-much the notebooks compute: smoke, laptop or gpu.
+much the notebooks compute: smoke, laptop or gpu. A command that is printed can be pasted where the
+reader is.
 
 Lesson: notebook 00.
 """
 
 import os
+import shlex
+import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -101,10 +105,72 @@ def in_notebook() -> bool:
     return interactive is not None and hasattr(interactive.get_ipython(), "kernel")
 
 
+def command(*words: str | Path) -> str:
+    """Return a command of the package as it can be pasted where the reader is.
+
+    It begins with the Python that is running, as it is reached from the current folder, such as
+    `.venv/bin/python`. Words are quoted where a shell needs it.
+
+    >>> command("train", "--out", "my run").endswith("-m bhushgpt train --out 'my run'")
+    True
+    """
+    return python_command("-m", "bhushgpt", *words)
+
+
+def python_command(*words: str | Path) -> str:
+    """Return a command for the Python that is running, as it can be pasted where the reader is.
+
+    >>> python_command("-m", "pip", "install", "pylzma").endswith("-m pip install pylzma")
+    True
+    """
+    return " ".join(map(quoted, [_this_python(), *map(str, words)]))
+
+
+def quoted(word: str) -> str:
+    r"""Return a word of a command as a shell takes it back, whatever is in it.
+
+    What the terminal cannot show, or has no name in UTF-8, is written in octal numbers.
+
+    >>> print(quoted("mine"), quoted("my run"), quoted("one\ntwo"))
+    mine 'my run' $'one\012two'
+    """
+    if os.name == "nt":
+        return subprocess.list2cmdline([word])
+    try:
+        word.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+        shows = word.isprintable()
+    except UnicodeEncodeError:
+        shows = False
+    if shows:
+        return shlex.quote(word)
+    plain = (chr(b) if 32 <= b < 127 and b not in b"'\\" else f"\\{b:03o}" for b in _bytes(word))
+    return f"$'{''.join(plain)}'"
+
+
+def _bytes(word: str) -> bytes:
+    return word.encode("utf-8", "surrogateescape")
+
+
+def _this_python() -> str:
+    """Return how to start the Python that is running: from here, by name, or by its whole path."""
+    me = Path(sys.executable or "python")
+    try:
+        inside = me.relative_to(Path.cwd())
+        return str(inside) if len(inside.parts) > 1 else os.path.join(".", inside)
+    except (ValueError, OSError):  # elsewhere; or the current folder is gone
+        pass
+    for name in ("python", "python3"):
+        found = shutil.which(name)
+        if found and Path(found).parent == me.parent:  # not resolved: environments are links
+            return name
+    return str(me)
+
+
 Scale = Literal["smoke", "laptop", "gpu"]
 Value = TypeVar("Value")
 
 SCALES: tuple[Scale, ...] = ("smoke", "laptop", "gpu")
+LARGE_CARD = 10 * 2**30  # bytes of a card's memory from which on the scale is gpu
 
 
 def current_scale() -> Scale:
@@ -112,16 +178,20 @@ def current_scale() -> Scale:
 
     The environment variable BHUSHGPT_SCALE decides: `smoke` is what the tests run (seconds),
     `laptop` is at most about three minutes a notebook on two CPU cores, `gpu` needs CUDA. Without
-    the variable it is `gpu` on a machine with CUDA and `laptop` on any other.
+    the variable it is `gpu` where an NVIDIA card computes that has room for GPT-2's smallest model
+    in training, such as a T4, and `laptop` on any other machine.
 
     Raises:
         UserError: If the variable holds another word.
     """
     named = os.environ.get("BHUSHGPT_SCALE")
     if not named:
-        import torch  # here, since the folders are wanted by commands that need no torch
+        # Here, since the folders are wanted by commands that need no torch.
+        from bhushgpt.devices import abilities, best_kind, describe_device
 
-        return "gpu" if torch.cuda.is_available() else "laptop"
+        best = best_kind()
+        large = abilities(best).wide and describe_device(best).memory_bytes >= LARGE_CARD
+        return "gpu" if large else "laptop"
     if named not in SCALES:
         raise UserError(f"BHUSHGPT_SCALE is {named!r}. {nearest(named, SCALES)}")
     return cast(Scale, named)

@@ -5,6 +5,7 @@ Lesson: notebook 00.
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from numbers import Integral
 
 
 class UserError(ValueError):
@@ -13,6 +14,27 @@ class UserError(ValueError):
     The message says what came, what is allowed and what to do next, in words for a learner. The
     command line prints it without a traceback. Our own mistakes stay `assert` or other errors.
     """
+
+
+def is_whole(value: object) -> bool:
+    """Return whether a value is a whole number: no fraction, no 2.0, and no True.
+
+    >>> is_whole(3), is_whole(3.0), is_whole(True)
+    (True, False, False)
+    """
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def too_small(name: str, value: object, least: int) -> str | None:
+    """Return what is wrong with a size, or None: it is a whole number of at least so much.
+
+    >>> too_small("batch_size", 0, 1), too_small("batch_size", 2.5, 1)
+    ('batch_size is 0, it must be at least 1', \
+'batch_size is 2.5, it must be a whole number of at least 1')
+    """
+    if not is_whole(value):
+        return f"{name} is {value}, it must be a whole number of at least {least}"
+    return None if value >= least else f"{name} is {value}, it must be at least {least}"  # type: ignore[operator]
 
 
 def nearest(name: str, options: Iterable[str]) -> str:

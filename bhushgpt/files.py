@@ -26,10 +26,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import psutil
 
+from bhushgpt.environment import command
 from bhushgpt.errors import UserError, nearest
 
 # A text is read as a whole and takes a few times its size; a larger one is prepared as tokens.
@@ -128,6 +129,49 @@ def open_regular(path: Path) -> io.BufferedReader:
     return open(handle, "rb")
 
 
+POINTER = b"version https://git-lfs.github.com/"
+
+
+def refuse_pointer(path: Path) -> None:
+    """Refuse a file that Git LFS has put in the place of a large one.
+
+    Raises:
+        UserError: If it is one; the message says how to get the file.
+    """
+    try:
+        with open_regular(path) as stream:
+            start = stream.read(len(POINTER))
+    except OSError:  # whoever reads it says why
+        return
+    if start == POINTER:
+        raise UserError(
+            f"{path} is a pointer of Git LFS in the place of a file: the repository was cloned "
+            "without it. Install Git LFS and type in the repository: git lfs pull"
+        )
+
+
+@contextmanager
+def named_in_utf8(path: Path) -> Iterator[Path]:
+    """Give a file by a name in UTF-8, for libraries that take no other, inside the `with`.
+
+    On most systems a name may be any bytes, and those of an old archive are. Such a file, or one
+    in such a folder, is reached by a link of a plain name.
+
+    >>> with named_in_utf8(Path("weights.safetensors")) as name:
+    ...     str(name)
+    'weights.safetensors'
+    """
+    try:
+        os.fspath(path).encode("utf-8")
+    except UnicodeEncodeError:
+        with tempfile.TemporaryDirectory() as folder:
+            link = Path(folder, f"link{path.suffix}")
+            link.symlink_to(path.absolute())
+            yield link
+        return
+    yield path
+
+
 def read_file(path: Path) -> bytes:
     """Return the file's bytes, unpacked if its name ends in `.xz`.
 
@@ -137,16 +181,16 @@ def read_file(path: Path) -> bytes:
     """
     try:
         if path.stat().st_size > LARGEST:
-            raise _too_large(path.name)
+            raise _too_large(path)
         data = path.read_bytes()
-        return _unpacked(data, path.name) if path.suffix == ".xz" else data
+        return _unpacked(data, path) if path.suffix == ".xz" else data
     except OSError as error:
         raise UserError(f"{path.name} cannot be read: {error.strerror or error}.") from None
     except lzma.LZMAError as error:
         raise UserError(f"{path.name} is a damaged .xz file ({error}). Get it again.") from None
 
 
-def _unpacked(data: bytes, name: str) -> bytes:
+def _unpacked(data: bytes, path: Path) -> bytes:
     """Unpack piece by piece: a megabyte of xz can hold seven gigabytes, and ask for four more."""
     pieces, size = [], 0
     while data:
@@ -156,7 +200,7 @@ def _unpacked(data: bytes, name: str) -> bytes:
             pieces.append(unpacker.decompress(given, max_length=PIECE))
             size += len(pieces[-1])
             if size > LARGEST:
-                raise _too_large(name)
+                raise _too_large(path)
             if unpacker.needs_input and not unpacker.eof:
                 raise lzma.LZMAError("it is cut off")
             given = b""
@@ -164,10 +208,11 @@ def _unpacked(data: bytes, name: str) -> bytes:
     return b"".join(pieces)
 
 
-def _too_large(name: str) -> UserError:
+def _too_large(path: Path) -> UserError:
     return UserError(
-        f"{name} holds more than {LARGEST // 2**20:,} MiB of text, too much to be read at once. "
-        "Turn it into tokens first, which takes little memory: python -m bhushgpt prepare"
+        f"{path.name} holds more than {LARGEST // 2**20:,} MiB of text, too much to be read at "
+        "once. Turn it into tokens first, which takes little memory:\n  "
+        + command("prepare", path, "--tokenizer", "bytes", "--out", "tokens")
     )
 
 
@@ -187,12 +232,13 @@ def own_names(folder: Path) -> set[str]:
     return {name for name in names if name.lower() not in _NOBODYS}
 
 
-def read_json(path: Path, kind: type[Kind]) -> Kind:
+def read_json(path: Path, kind: type[Kind], *, deep: bool = False) -> Kind:
     """Return what a JSON file holds, as an object of a kind, such as a dataclass of settings.
 
     Args:
         path: An ordinary file of at most `LONGEST_JSON` bytes.
         kind: See `of_kind`.
+        deep: See `of_kind`.
 
     Raises:
         UserError: If it cannot be read or is no JSON, or a field is wrong; named with the file.
@@ -210,16 +256,18 @@ def read_json(path: Path, kind: type[Kind]) -> Kind:
         if isinstance(error, UserError):
             raise
         raise UserError(f"{path} is damaged: it is not JSON ({error}). It was not used.") from error
-    return of_kind(found, kind, str(path))
+    return of_kind(found, kind, str(path), deep=deep)
 
 
-def of_kind(data: Any, kind: type[Kind], where: str) -> Kind:
+def of_kind(data: Any, kind: type[Kind], where: str, *, deep: bool = False) -> Kind:
     """Return plain objects, as JSON has them, as an object of a kind, every field checked.
 
     Args:
         data: Dictionaries, lists, texts and numbers.
         kind: A dataclass, a TypedDict, or a plain type such as dict.
         where: Where they come from, for the message.
+        deep: Whether unknown names are refused inside its fields, too. Not where a field may hold
+            more than its kind says, such as the settings of any model.
 
     Raises:
         UserError: If a field is missing, unknown or of another type; the message names it.
@@ -231,15 +279,11 @@ was changed after it was written, or is of another version of bhushgpt.
     """
     import msgspec  # here, so that what reads no JSON does not wait for it
 
-    if dataclasses.is_dataclass(kind) and isinstance(data, dict):
-        known = [entry.name for entry in dataclasses.fields(kind)]
-        for name in data:
-            if name not in known:
-                raise UserError(
-                    f"{where} has a setting {name!r} that this version of bhushgpt does not know. "
-                    f"{nearest(str(name), known)} A later version may have written it: update "
-                    "bhushgpt."
-                )
+    for name, known in _unknown(data, kind, deep):
+        raise UserError(
+            f"{where} has a setting {name!r} that this version of bhushgpt does not know. "
+            f"{nearest(name, known)} A later version may have written it: update bhushgpt."
+        )
     try:
         return msgspec.convert(data, kind, str_keys=True)  # JSON has no other keys than texts
     except msgspec.ValidationError as error:
@@ -249,6 +293,31 @@ was changed after it was written, or is of another version of bhushgpt.
             f"{where} cannot be used: {error}. It was changed after it was written, or is of "
             "another version of bhushgpt."
         ) from error
+
+
+def _unknown(data: Any, kind: Any, deep: bool) -> Iterator[tuple[str, list[str]]]:
+    """Yield each name that a dataclass does not have, those inside others too, and those it has."""
+    if isinstance(data, dict) and dataclasses.is_dataclass(kind):
+        try:
+            kinds = get_type_hints(kind)
+        except NameError:  # of names that only a checker of types sees
+            kinds = {}
+        known = [entry.name for entry in dataclasses.fields(kind)]
+        for name, value in data.items():
+            if name not in known:
+                yield str(name), known
+            elif deep:
+                yield from _unknown(value, kinds.get(name), deep)
+    elif isinstance(data, dict) and get_origin(kind) is dict:
+        for value in data.values():
+            yield from _unknown(value, get_args(kind)[-1], deep)
+    elif isinstance(data, list) and get_args(kind):
+        for value in data:
+            yield from _unknown(value, get_args(kind)[0], deep)
+    elif isinstance(data, dict):  # one of several: the only one that has names
+        classes = [one for one in get_args(kind) if dataclasses.is_dataclass(one)]
+        if len(classes) == 1:
+            yield from _unknown(data, classes[0], deep)
 
 
 LOCK = ".lock"

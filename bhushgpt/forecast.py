@@ -15,7 +15,7 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from bhushgpt.devices import describe_device, synchronize
+from bhushgpt.devices import abilities, describe_device, synchronize
 from bhushgpt.errors import UserError
 from bhushgpt.language_model import LanguageModel, ModelConfig
 from bhushgpt.presets import RunConfig
@@ -207,7 +207,7 @@ def _step_seconds(
 
 def _trial_rows(config: RunConfig, device: torch.device) -> int:
     rows = config.training.batch_size // config.training.accumulation_steps
-    if device.type != "cpu":
+    if not abilities(device).host:
         return rows
     # Forward and backward take about six operations per weight and token.
     work = 6 * parameter_count(config) * config.model.context_length

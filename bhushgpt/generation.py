@@ -10,15 +10,17 @@ Lesson: notebook 10.
 
 import codecs
 import math
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from bhushgpt.errors import UserError
+from bhushgpt.errors import UserError, is_whole
 from bhushgpt.kv_cache import Cached
-from bhushgpt.language_model import LanguageModel, draw, eval_mode
+from bhushgpt.language_model import LanguageModel, check_tensor, draw, eval_mode
+from bhushgpt.sources import plain_lines
 from bhushgpt.tokenizers import Tokenizer
 
 
@@ -54,12 +56,14 @@ class Sampling:
                 f"temperature is {self.temperature}: 0 is greedy, 0.8 is usual, below 0 means "
                 "nothing"
             )
-        if self.top_k is not None and not (isinstance(self.top_k, int) and self.top_k >= 1):
+        if self.top_k is not None and not (is_whole(self.top_k) and self.top_k >= 1):
             wrong.append(f"top_k is {self.top_k}: it is a whole number, at least 1 token must stay")
         if self.top_p is not None and not 0 < self.top_p <= 1:
             wrong.append(f"top_p is {self.top_p}: it is a share, above 0 and at most 1")
         if self.min_p is not None and not 0 <= self.min_p <= 1:
             wrong.append(f"min_p is {self.min_p}: it is a share, 0 keeps all and 1 the likeliest")
+        if not (is_whole(self.seed) and 0 <= self.seed < 2**63):
+            wrong.append(f"seed is {self.seed}: it is a whole number of at least 0")
         if wrong:
             raise UserError("These sampling settings cannot be used: " + "; ".join(wrong) + ".")
 
@@ -137,8 +141,10 @@ def sampling_logits(logits: Tensor, sampling: Sampling) -> Tensor:
     if sampling.temperature == 0:
         best = logits.argmax(dim=-1, keepdim=True)  # (B, 1)
         return torch.full_like(logits, -torch.inf).scatter(-1, best, 0.0)
-    # From the highest down, so that a tiny temperature does not divide its way to infinity.
-    logits = (logits.float() - highest.float()) / sampling.temperature  # (B, V)
+    # From the highest down, so that a tiny temperature does not divide its way to infinity; one
+    # that float32 cannot hold would be 0 there, and 0 / 0 is no number.
+    temperature = max(sampling.temperature, torch.finfo(torch.float32).tiny)
+    logits = (logits.float() - highest.float()) / temperature  # (B, V)
     if sampling.top_k is not None:
         logits = keep_top_k(logits, sampling.top_k)  # (B, V)
     if sampling.top_p is not None:
@@ -207,6 +213,7 @@ def generate(
 
 
 def _check_request(ids: Tensor, n_tokens: int) -> None:
+    check_tensor(ids)
     if ids.dim() != 2:
         raise UserError(
             f"The prompts have the shape {tuple(ids.shape)}, but (B, T) is needed: one row for "
@@ -214,8 +221,44 @@ def _check_request(ids: Tensor, n_tokens: int) -> None:
         )
     if ids.shape[1] == 0:
         raise UserError("The prompt has no token. Start from a newline: tokenizer.encode('\\n').")
-    if n_tokens < 0:
-        raise UserError(f"n_tokens is {n_tokens}: give 0 or more tokens to draw.")
+    if not (is_whole(n_tokens) and n_tokens >= 0):
+        raise UserError(f"n_tokens is {n_tokens}: give a whole number, 0 or more tokens to draw.")
+
+
+def as_in_texts(tokenizer: Tokenizer, prompt: str) -> str:
+    r"""Return a prompt as the text that the tokenizer knows would have it.
+
+    Ends of lines become a newline, and a byte order mark goes, as when a text is read. An accented
+    letter may be one character or a letter and its accent; the two look the same. Where the
+    tokenizer knows one of them only, that one is taken.
+
+    >>> from bhushgpt.tokenizers import CharTokenizer
+    >>> as_in_texts(CharTokenizer("
+    aé"), "﻿aé
+    ") == "aé
+    "
+    True
+    """
+    text = plain_lines(prompt)
+    if _knows(tokenizer, text):
+        return text
+    composed = unicodedata.normalize("NFC", text)
+    return "".join(_known_form(tokenizer, character) for character in composed)
+
+
+def _known_form(tokenizer: Tokenizer, character: str) -> str:
+    apart = unicodedata.normalize("NFD", character)
+    if apart == character or _knows(tokenizer, character) or not _knows(tokenizer, apart):
+        return character
+    return apart
+
+
+def _knows(tokenizer: Tokenizer, text: str) -> bool:
+    try:
+        tokenizer.encode(text)
+    except UserError:
+        return False
+    return True
 
 
 def prompt_ids(tokenizer: Tokenizer, prompt: str) -> list[int]:
@@ -229,7 +272,8 @@ def prompt_ids(tokenizer: Tokenizer, prompt: str) -> list[int]:
     ([0], [1, 2])
     """
     # A text without a single newline has no line starts: any token will do, so the first.
-    return tokenizer.encode(prompt) or tokenizer.encode("\n", unknown="skip") or [0]
+    ids = tokenizer.encode(as_in_texts(tokenizer, prompt))
+    return ids or tokenizer.encode("\n", unknown="skip") or [0]
 
 
 def decode_stream(tokenizer: Tokenizer, ids: Iterable[int]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from bhushgpt.attention import CausalSelfAttention, Form, Past
-from bhushgpt.errors import UserError
+from bhushgpt.errors import UserError, is_whole
 from bhushgpt.language_model import LanguageModel, ModelConfig, check_ids
 from bhushgpt.positions import Positions, Rotary, learned_positions, sinusoidal_table
 from bhushgpt.transformer import MLP, Block
@@ -58,7 +58,7 @@ dropout is 1.0, it must be at least 0 and below 1.
         wrong = [
             f"{name} is {getattr(self, name)}, it must be a whole number of at least 1"
             for name in sizes
-            if not (isinstance(getattr(self, name), int) and getattr(self, name) >= 1)
+            if not (is_whole(getattr(self, name)) and getattr(self, name) >= 1)
         ]
         if not wrong:
             wrong += self._misfits()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bhushgpt.gpt import GPT
-from bhushgpt.language_model import LanguageModel
+from bhushgpt.language_model import LanguageModel, check_tensor
 
 
 class LayerCache:
@@ -107,6 +107,7 @@ class Cached(LanguageModel):
 
         The last position is always among them, so `logits[:, -1]` predicts the next token.
         """
+        check_tensor(ids)
         if not isinstance(self.model, GPT):
             return self.model(ids)
         new = self._new(ids)  # (B, _)

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bhushgpt.devices import abilities
 from bhushgpt.errors import UserError
 
 
@@ -126,6 +127,21 @@ def total_weight(weights: Tensor) -> Tensor:
     return total
 
 
+def check_tensor(ids: object) -> None:
+    """Refuse ids that are no tensor.
+
+    Raises:
+        UserError: If they are something else, such as a list or an array of numpy.
+
+    >>> check_tensor([[0, 7]])
+    Traceback (most recent call last):
+    bhushgpt.errors.UserError: The ids are of the kind list, not a tensor: use torch.tensor(ids).
+    """
+    if not isinstance(ids, Tensor):
+        kind = type(ids).__name__
+        raise UserError(f"The ids are of the kind {kind}, not a tensor: use torch.tensor(ids).")
+
+
 WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
@@ -141,14 +157,15 @@ def check_ids(ids: Tensor, table: Tensor) -> None:
         table: (V, C), the weight of an embedding.
 
     Raises:
-        UserError: If the ids are on another device than the table, no whole numbers, or not from
-            0 to V - 1.
+        UserError: If the ids are no tensor, on another device than the table, no whole numbers, or
+            not from 0 to V - 1.
 
     >>> check_ids(torch.tensor([[0, 7]]), torch.zeros(5, 2))
     Traceback (most recent call last):
     bhushgpt.errors.UserError: The ids hold 7, but the model knows 5 tokens, 0 to 4. Were they \
 made by another tokenizer than the model was trained with?
     """
+    check_tensor(ids)
     if ids.device != table.device:
         raise UserError(
             f"The ids are on {ids.device}, the model on {table.device}: use "
@@ -157,7 +174,7 @@ made by another tokenizer than the model was trained with?
     if ids.dtype not in WHOLE:
         kind = str(ids.dtype).removeprefix("torch.")
         raise UserError(f"The ids are {kind}, but must be whole numbers: use ids.long().")
-    if ids.device.type != "cpu" or torch.compiler.is_compiling() or not ids.numel():
+    if not abilities(ids.device).host or torch.compiler.is_compiling() or not ids.numel():
         return
     least, most = (int(value) for value in ids.aminmax())
     if least < 0 or most >= len(table):

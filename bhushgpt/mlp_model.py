@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bhushgpt.errors import UserError
+from bhushgpt.errors import UserError, is_whole
 from bhushgpt.language_model import LanguageModel, ModelConfig, check_ids
 
 
@@ -45,7 +45,7 @@ be a whole number of at least 1.
         wrong = [
             f"{name} is {size}"
             for name, size in vars(self).items()
-            if not (isinstance(size, int) and size >= 1)
+            if not (is_whole(size) and size >= 1)
         ]
         if wrong:
             raise UserError(

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bhushgpt.devices import abilities
+
 
 class AdamW(torch.optim.Optimizer):
     """Adam with decoupled weight decay, by hand.
@@ -64,11 +66,11 @@ class AdamW(torch.optim.Optimizer):
                     continue
                 state = self.state[weight]
                 if not state:
-                    state["n"] = 0
+                    state["step"] = torch.zeros(())  # n; a tensor, as all that is saved
                     state["mean"] = torch.zeros_like(weight)
                     state["square"] = torch.zeros_like(weight)
-                state["n"] += 1
-                n, mean, square = state["n"], state["mean"], state["square"]
+                state["step"] += 1
+                n, mean, square = state["step"].item(), state["mean"], state["square"]
                 mean.mul_(b1).add_(weight.grad, alpha=1 - b1)
                 square.mul_(b2).addcmul_(weight.grad, weight.grad, value=1 - b2)
                 weight.mul_(1 - group["lr"] * group["weight_decay"])
@@ -107,10 +109,10 @@ def make_optimizer(
         betas: How slowly the two running means forget.
         weight_decay: Of the matrices.
     """
-    kinds = {parameter.device.type for parameter in model.parameters()}
+    devices = {parameter.device for parameter in model.parameters()}
     return torch.optim.AdamW(
         parameter_groups(model, weight_decay),
         lr=learning_rate,
         betas=betas,
-        fused=kinds <= {"cpu", "cuda"},
+        fused=all(abilities(device).one_pass for device in devices),
     )

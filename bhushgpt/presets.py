@@ -4,9 +4,10 @@ Lesson: notebook 09.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -190,3 +191,40 @@ def preset(name: str, vocab_size: int, *, steps: int | None = None) -> RunConfig
         warmup = min(training.warmup_steps, max(steps, 0) // 10)
         training = dataclasses.replace(training, steps=steps, warmup_steps=warmup)
     return RunConfig(preset=name, model=made.model(vocab_size=vocab_size), training=training)
+
+
+# What of a preset may be asked for otherwise, and in which part of the settings it stands.
+CHANGEABLE = {
+    "batch_size": "training",
+    "context_length": "model",
+    "learning_rate": "training",
+    "seed": "training",
+    "held_out": "run",
+}
+
+
+def with_changes(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
+    """Return the settings with some of `CHANGEABLE` in the place of theirs; None leaves one.
+
+    The lowest learning rate keeps its share of the highest.
+
+    Raises:
+        UserError: If a value cannot be used.
+
+    >>> with_changes(preset("gpt-v1", 79), {"batch_size": 8, "seed": None}).training.batch_size
+    8
+    """
+    parts: dict[str, dict[str, Any]] = {"model": {}, "training": {}, "run": {}}
+    for name, value in changes.items():
+        if value is not None:
+            parts[CHANGEABLE[name]][name] = value
+    old, training = config.training, parts["training"]
+    if "learning_rate" in training and old.learning_rate:
+        share = old.min_learning_rate / old.learning_rate
+        training["min_learning_rate"] = share * training["learning_rate"]
+    return dataclasses.replace(
+        config,
+        model=dataclasses.replace(config.model, **parts["model"]),
+        training=dataclasses.replace(old, **training),
+        **parts["run"],
+    )

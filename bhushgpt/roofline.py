@@ -328,7 +328,8 @@ def load_records(folder: Path | str) -> list[MachineRecord]:
     """
     try:
         return [
-            read_json(path, MachineRecord) for path in sorted(Path(folder).glob("matmul_*.json"))
+            read_json(path, MachineRecord, deep=True)
+            for path in sorted(Path(folder).glob("matmul_*.json"))
         ]
     except UserError as error:
         raise UserError(f"{error} Measure it again, see benchmarks/README.md.") from error

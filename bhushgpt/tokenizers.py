@@ -97,9 +97,33 @@ def read_description(path: str | Path) -> dict[str, Any]:
     if not file.is_file():
         raise UserError(f"There is no tokenizer file {file.name!r} in the folder {file.parent}.")
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        found = json.loads(file.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError):  # brackets in brackets without end
         raise UserError(f"{file.name} is not a tokenizer's JSON file, or it is damaged.") from None
+    if isinstance(found, dict) and "kind" not in found:
+        refuse_foreign(file, found)
+    return found
+
+
+def refuse_foreign(file: Path, found: dict[str, Any]) -> None:
+    """Call a tokenizer's file by its name, if it is in the form of another library.
+
+    Raises:
+        UserError: If it is.
+    """
+    model = found.get("model")
+    if isinstance(model, dict):
+        what = f"a tokenizer in Hugging Face's form (its model is {model.get('type', 'unnamed')})"
+    elif "tokenizer_class" in found:
+        what = "the settings of a Hugging Face tokenizer (tokenizer_config.json)"
+    elif found and {*map(str, found.values())} == {*map(str, range(len(found)))}:
+        what = "a bare vocabulary (a vocab.json), without the rules of a tokenizer"
+    else:
+        return
+    raise UserError(
+        f"{file.name} is {what}. Read here are the course's own files, which `tokenizer.save` "
+        "writes, such as the tokenizer.json in a checkpoint. GPT-2's tokenizer has the name gpt2."
+    )
 
 
 def described_kind(data: Any, *kinds: str) -> str:
@@ -147,6 +171,19 @@ def checked_ids(ids: Ids, vocab_size: int) -> list[int]:
             f"0 to {vocab_size - 1}. Was the model trained with another tokenizer?"
         )
     return numbers
+
+
+def end_of_text(tokenizer: Tokenizer) -> int | None:
+    """Return the id of the token between documents, None if the tokenizer has none.
+
+    Example:
+        >>> end_of_text(ByteTokenizer()) is None
+        True
+    """
+    try:
+        return getattr(tokenizer, "eot_id", None)
+    except UserError:  # byte-pair encoding that was trained without it
+        return None
 
 
 class CharTokenizer(JsonStored):

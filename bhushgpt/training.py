@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from bhushgpt.devices import random_state, restore_random, seed_random
 from bhushgpt.environment import in_notebook
 from bhushgpt.errors import UserError
 from bhushgpt.language_model import next_token_loss
@@ -124,20 +125,14 @@ def step_randomness(seed: int, step: int, device: torch.device) -> Iterator[None
     True
     """
     number = (seed * 1_000_003 + step) % 2**63
-    mps_state = torch.mps.get_rng_state() if device.type == "mps" else None
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        # Not torch.manual_seed: it reaches every device, also those that are not put back.
+    before, own = torch.get_rng_state(), random_state(device)
+    try:
         torch.default_generator.manual_seed(number)
-        if device.type == "cuda":
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(number)
-        if device.type == "mps":
-            torch.mps.manual_seed(number)
-        try:
-            yield
-        finally:
-            if mps_state is not None:
-                torch.mps.set_rng_state(mps_state)
+        seed_random(device, number)
+        yield
+    finally:
+        torch.set_rng_state(before)
+        restore_random(device, own)
 
 
 @dataclass

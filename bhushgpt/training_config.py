@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from bhushgpt.errors import UserError
+from bhushgpt.errors import UserError, too_small
 from bhushgpt.optimizers import make_optimizer
 
 Schedule = Literal["constant", "linear", "cosine", "wsd"]
@@ -62,40 +62,47 @@ least 1; schedule is 'up', there are constant, linear, cosine, wsd.
     """Decides the batches and the dropout."""
 
     def __post_init__(self) -> None:
-        wrong = [
-            f"{name} is {getattr(self, name)}, it must be at least {least}"
-            for name, least in (
-                ("steps", 1),
-                ("batch_size", 1),
-                ("warmup_steps", 0),
-                ("decay_steps", 0),
-                ("accumulation_steps", 1),
-                ("learning_rate", 0),
-                ("min_learning_rate", 0),
-                ("weight_decay", 0),
-            )
-            if not getattr(self, name) >= least
+        least = {"steps": 1, "batch_size": 1, "warmup_steps": 0, "decay_steps": 0}
+        least |= {"accumulation_steps": 1, "seed": 0}
+        found = [too_small(name, getattr(self, name), bound) for name, bound in least.items()]
+        wrong = [trouble for trouble in found if trouble]
+        wrong += [
+            f"{name} is {getattr(self, name)}, it must be at least 0"
+            for name in ("learning_rate", "min_learning_rate", "weight_decay")
+            if not getattr(self, name) >= 0
         ]
-        if self.min_learning_rate > self.learning_rate:
-            wrong.append(
-                f"min_learning_rate {self.min_learning_rate} is above learning_rate "
-                f"{self.learning_rate}"
-            )
+        wrong += [
+            f"{name} is infinite"
+            for name in ("learning_rate", "min_learning_rate", "weight_decay")
+            if getattr(self, name) == math.inf
+        ]
+        if not wrong:
+            wrong += self._misfits()
         if not all(0 <= beta < 1 for beta in self.betas):
             wrong.append(f"betas are {self.betas}, each must be at least 0 and below 1")
         if not self.max_grad_norm > 0:
             wrong.append(f"max_grad_norm is {self.max_grad_norm}, it must be above 0")
         if self.schedule not in SCHEDULES:
             wrong.append(f"schedule is {self.schedule!r}, there are {', '.join(SCHEDULES)}")
+        if wrong:
+            raise UserError("These training settings cannot be used: " + "; ".join(wrong) + ".")
+
+    def _misfits(self) -> list[str]:
+        """Return what is wrong about settings that are each allowed, but not together."""
+        wrong = []
+        if self.min_learning_rate > self.learning_rate:
+            wrong.append(
+                f"min_learning_rate {self.min_learning_rate} is above learning_rate "
+                f"{self.learning_rate}"
+            )
         if self.decay_steps and self.schedule != "wsd":
             wrong.append(f"decay_steps is {self.decay_steps}, but only the schedule wsd has them")
-        if self.accumulation_steps > 0 and self.batch_size % self.accumulation_steps:
+        if self.batch_size % self.accumulation_steps:
             wrong.append(
                 f"batch_size {self.batch_size} cannot be cut into {self.accumulation_steps} "
                 "equal parts"
             )
-        if wrong:
-            raise UserError("These training settings cannot be used: " + "; ".join(wrong) + ".")
+        return wrong
 
     def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """Return what turns this model's gradients into steps: AdamW here."""

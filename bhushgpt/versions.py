@@ -7,6 +7,7 @@ Lesson: notebook 00.
 
 from __future__ import annotations
 
+import os
 import sys
 
 OLDEST_PYTHON = (3, 11)
@@ -35,8 +36,8 @@ https://www.python.org/downloads/, then set the course up again with it.'
 def torch_trouble(version: str) -> str | None:
     """Return why this PyTorch cannot be used, or None.
 
-    >>> torch_trouble("2.9.1+cpu")
-    'BhushGPT needs PyTorch 2.10 or newer, and this is 2.9.1+cpu: type pip install "torch>=2.10".'
+    >>> torch_trouble("2.9.1+cpu")[:65]
+    'BhushGPT needs PyTorch 2.10 or newer, and this is 2.9.1+cpu: type'
     >>> torch_trouble("2.13.0a0+git1234") is None
     True
     """
@@ -49,7 +50,7 @@ def torch_trouble(version: str) -> str | None:
     needed = ".".join(map(str, OLDEST_TORCH))
     return (
         f"BhushGPT needs PyTorch {needed} or newer, and this is {version}: "
-        f'type pip install "torch>={needed}".'
+        f'type {_typed(sys.executable)} -m pip install "torch>={needed}"'
     )
 
 
@@ -60,9 +61,7 @@ def missing_torch() -> str | None:
     try:
         version = metadata.version("torch")
     except metadata.PackageNotFoundError:
-        return (
-            "PyTorch is not installed for this Python. Set the course up: python tools/install.py"
-        )
+        return f"PyTorch is not installed for this Python. {set_up('torch')}"
     trouble = torch_trouble(version)
     if trouble:
         return trouble
@@ -77,6 +76,59 @@ def missing_torch() -> str | None:
     return None
 
 
+def missing_library(error: ImportError) -> str | None:
+    """Return what to say when a library of somebody else's is not there; None for our own.
+
+    >>> missing_library(ModuleNotFoundError("No module named 'psutil'", name="psutil"))[:45]
+    "The library 'psutil' is not installed for thi"
+    """
+    name = str(error.name or "").partition(".")[0]
+    if not isinstance(error, ModuleNotFoundError) or name in ("", "bhushgpt"):
+        return None
+    return f"The library {name!r} is not installed for this Python. {set_up(name)}"
+
+
+def set_up(library: str) -> str:
+    """Return the sentence that leads from a Python without a library to one with it."""
+    own = course_python()
+    if own:
+        return f"The course's own Python has them; type this one: {own} -m bhushgpt"
+    return f"Set the course up: {install_command(library)}"
+
+
+def course_python() -> str | None:
+    """Return the Python of the checkout's `.venv`, ready to be typed, if this is another one."""
+    place = os.path.join(_checkout(), ".venv")
+    if os.path.realpath(place) == os.path.realpath(sys.prefix):
+        return None
+    for python in ("bin/python", "Scripts/python.exe"):
+        if os.path.exists(os.path.join(place, *python.split("/"))):
+            return _typed(os.path.join(place, *python.split("/")))
+    return None
+
+
+def install_command(*libraries: str) -> str:
+    """Return the command that sets the course up, ready to be typed in any folder.
+
+    Outside a checkout, where there is nothing to set up, it installs the libraries.
+    """
+    python = _typed(sys.executable or "python")
+    script = os.path.join(_checkout(), "tools", "install.py")
+    if os.path.exists(script):
+        return f"{python} {_typed(script)}"
+    return f"{python} -m pip install --upgrade {' '.join(libraries)}"
+
+
+def _checkout() -> str:
+    return os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def _typed(path: str) -> str:
+    import shlex
+
+    return path if os.name == "nt" else shlex.quote(path)
+
+
 def _torch_fix(reason: str) -> str:
     if sys.platform == "win32":
         return (
@@ -84,4 +136,4 @@ def _torch_fix(reason: str) -> str:
         )
     if "libgomp" in reason:
         return "Install your system's package libgomp1 (Debian, Ubuntu) or libgomp (Fedora)."
-    return "Install it again: pip install --force-reinstall torch"
+    return f"Install it again: {_typed(sys.executable)} -m pip install --force-reinstall torch"

@@ -175,7 +175,7 @@ def test_a_damaged_manifest_is_refused(text, saved):
 
 
 def test_an_empty_folder_says_how_to_make_a_checkpoint(tmp_path):
-    with pytest.raises(UserError, match=r"no checkpoint.*python -m bhushgpt train$"):
+    with pytest.raises(UserError, match=r"no checkpoint.*-m bhushgpt train$"):
         load_checkpoint(tmp_path)
 
 

@@ -23,6 +23,7 @@ from bhushgpt.commands.line import main
 from bhushgpt.commands.train import DEFAULT_CORPUS, DEFAULT_PRESET
 from bhushgpt.corpus import load_text
 from bhushgpt.devices import describe_device
+from bhushgpt.environment import command
 from bhushgpt.kv_cache import Cached
 from bhushgpt.presets import PRESETS
 from bhushgpt.runs import report
@@ -395,7 +396,7 @@ def test_corpora_gives_source_and_licence_of_each(capsys):
 def test_a_command_that_does_not_exist_is_answered_with_those_that_do(typed, said, capsys):
     assert main([typed]) == 2
     err = capsys.readouterr().err
-    assert err.startswith(said) and "doctor" in err and "python -m bhushgpt --help" in err
+    assert err.startswith(said) and "doctor" in err and command("--help") in err
 
 
 @pytest.mark.parametrize("typed", [[], ["--help"], ["-h"]])
@@ -491,7 +492,7 @@ def test_one_checkpoint_can_be_named_instead_of_the_run(run, capsys):
     [
         ({}, "does not say which text"),
         ({"corpus": 3}, "does not say which text"),
-        ({"corpus": "gone/text.txt"}, "trained on is needed.*Put it back"),
+        ({"corpus": "gone/text.txt"}, "trained on is needed.*say where: --corpus FILE"),
     ],
 )
 def test_a_run_whose_text_cannot_be_found_says_so(record, message, run, tmp_path, capsys):

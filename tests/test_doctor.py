@@ -21,6 +21,7 @@ from bhushgpt.commands.run_checks import check_run
 from bhushgpt.diagnosis import findings, machine
 from bhushgpt.diagnosis.findings import Finding
 from bhushgpt.diagnosis.machine import self_check
+from bhushgpt.environment import command, python_command
 from bhushgpt.files import LOCK
 from bhushgpt.runs.folder import HISTORY, RECORD
 from bhushgpt.storage.checkpoints import MODEL
@@ -81,7 +82,7 @@ def test_old_python_and_torch_are_broken_with_the_minimum(monkeypatch):
     assert old.minor == 9
     monkeypatch.setattr(metadata, "version", lambda name: "2.9.0")
     found = machine.check_torch()
-    assert found.mark == "broken" and 'type pip install "torch>=2.10"' in found.text
+    assert found.mark == "broken" and '-m pip install "torch>=2.10"' in found.text
 
 
 def test_a_python_outside_an_environment_is_worth_a_look(monkeypatch):
@@ -171,7 +172,8 @@ def test_jupyter_missing_or_starting_another_python_is_noticed(monkeypatch):
     assert machine.check_kernel().mark == "broken"
     monkeypatch.setattr(machine.importlib.util, "find_spec", lambda name: None)
     found = machine.check_kernel()
-    assert (found.mark, found.command) == ("look", "pip install jupyterlab ipykernel")
+    install = python_command("-m", "pip", "install", "jupyterlab", "ipykernel")
+    assert (found.mark, found.command) == ("look", install)
 
 
 def test_a_full_disk_and_a_folder_that_cannot_be_written_are_noticed(monkeypatch, tmp_path):
@@ -188,7 +190,7 @@ def test_cache_and_book_are_looked_at_without_a_network(monkeypatch, tmp_path):
     monkeypatch.delenv("BHUSHGPT_DATA", raising=False)
     monkeypatch.setenv("BHUSHGPT_CACHE", str(tmp_path / "cache"))
     found = machine.check_book()
-    assert (found.mark, found.command) == ("look", "python -m bhushgpt corpora --fetch sherlock")
+    assert (found.mark, found.command) == ("look", command("corpora", "--fetch", "sherlock"))
     assert "texts: none yet" in machine.check_cache().text
     (tmp_path / "cache" / "sherlock.txt").write_text("another")
     assert "not the text it should be" in machine.check_book().text
@@ -218,7 +220,7 @@ def test_a_sound_run_has_nothing_broken(run, monkeypatch, capsys):
     assert main(["doctor", "--run", str(run)]) == 0
     out = capsys.readouterr().out
     assert "step_00000060 is whole" in out and "broken  " not in out
-    assert "60 of 60 steps done" in out and "python -m bhushgpt complete --run" in out
+    assert "60 of 60 steps done" in out and "-m bhushgpt complete --run" in out
     assert main(["doctor", "--run", str(run / "last")]) == 0
 
 

@@ -33,7 +33,12 @@ def text(tmp_path_factory) -> Path:
 def trained(text: Path, folder: Path, seed: int, *, leak: bool = False) -> Path:
     """Train a run of 25 steps; with a leak, the held-out part is learned from as well."""
     session = start_session(
-        "bigram", str(text), World(device=torch.device("cpu")), folder, steps=25, seed=seed
+        "bigram",
+        str(text),
+        World(device=torch.device("cpu")),
+        folder,
+        steps=25,
+        changes={"seed": seed},
     )
     if leak:
         whole = np.concatenate([session.text.train, session.text.held_out])

@@ -50,7 +50,7 @@ def patches(path: Path) -> list[str]:
         for node in ast.walk(tree)
         if isinstance(node, ast.Import | ast.ImportFrom)
         for alias in node.names
-    } - {"sys"}  # the command line repairs its own streams
+    } - {"sys", "tempfile"}  # the command line repairs its own streams, and its folder for scraps
     found = []
     for function in [tree, *ast.walk(tree)]:
         if not isinstance(function, ast.Module | ast.FunctionDef):

@@ -62,7 +62,7 @@ def test_the_two_means_are_torchs_and_in_its_order():
     mine, torchs = by_hand.state_dict()["state"], library.state_dict()["state"]
     assert list(mine) == list(torchs)
     for number, state in torchs.items():
-        assert mine[number]["n"] == state["step"].item() == 10
+        assert mine[number]["step"].item() == state["step"].item() == 10
         torch.testing.assert_close(mine[number]["mean"], state["exp_avg"])
         torch.testing.assert_close(mine[number]["square"], state["exp_avg_sq"])
 

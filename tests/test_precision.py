@@ -41,6 +41,7 @@ def small_gpt() -> GPT:
         ("cpu", ("float64", "float32"), 4.0, "float32"),
         ("cpu", ("float64", "float32", "float16"), 4.0, "float32"),  # float16 is for cards
         ("cuda", ("float64", "float32", "float16", "bfloat16"), 8.0, "bfloat16"),
+        ("cuda", ("float64", "float32", "float16", "bfloat16"), 0.9, "bfloat16"),  # an unlucky one
         ("cuda", ("float64", "float32", "float16"), 0.5, "float16"),  # V100, T4
         ("cuda", ("float64", "float32"), 0.5, "float32"),
         ("mps", ("float32", "float16", "bfloat16"), 4.0, "float32"),

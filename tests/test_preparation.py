@@ -269,6 +269,16 @@ def test_a_worker_that_dies_is_said_in_words(archive, tmp_path, monkeypatch):
         run(archive, tmp_path / "out", workers=2)
 
 
+def test_a_system_without_semaphores_works_in_one_process(archive, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr("loky.ProcessPoolExecutor", refuse)
+    run(archive, tmp_path / "one", workers=1)
+    run(archive, tmp_path / "two", workers=2)
+    assert contents(tmp_path / "two") == contents(tmp_path / "one")
+
+
 def test_what_a_worker_cannot_do_is_said_with_the_shards_name(archive, tmp_path):
     steps = prepare(plan_of(archive), BPE, tmp_path / "out", workers=2)
     shutil.rmtree(archive.parent)

@@ -113,6 +113,18 @@ def test_a_full_disk_is_said_before_the_work_starts(archive, tmp_path, capsys, m
     assert "Preparing urlsf_subset00.tar needs 16." in capsys.readouterr().err
 
 
+def test_the_whole_command_loads_no_torch(archive, tmp_path):
+    words = ["prepare", str(archive), "--tokenizer", "bytes", "--out", str(tmp_path / "out")]
+    for rest in (["--held-out", "0.2", "--workers", "2"], ["--help"]):
+        command = (
+            "import atexit, sys\nfrom bhushgpt.commands.line import main\n"
+            f"atexit.register(lambda: print(*sys.modules))\nmain({words + rest!r})"
+        )
+        ran = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True)
+        loaded = {*ran.stdout.splitlines()[-1].split()}
+        assert "bhushgpt.data.preparation" in loaded and "torch" not in loaded, ran.stderr
+
+
 def test_the_command_and_its_workers_stay_far_below_500_mib(tmp_path):
     """With 565 MB of text it was 225 MiB: `python benchmarks/preparation_speed.py --memory`."""
     pages = make_pages(200)

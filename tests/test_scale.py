@@ -1,6 +1,8 @@
-import pytest
-import torch
+from types import SimpleNamespace
 
+import pytest
+
+from bhushgpt import devices
 from bhushgpt.environment import current_scale, pick
 from bhushgpt.errors import UserError
 
@@ -13,9 +15,20 @@ def test_the_variable_decides(monkeypatch, scale):
 
 
 @pytest.mark.parametrize("empty", [True, False])
-@pytest.mark.parametrize(("cuda", "expected"), [(True, "gpu"), (False, "laptop")])
-def test_without_the_variable_the_machine_decides(monkeypatch, empty, cuda, expected):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+@pytest.mark.parametrize(
+    ("best", "gigabytes", "expected"),
+    [
+        ("cuda", 139, "gpu"),  # H200
+        ("cuda", 14.6, "gpu"),  # T4
+        ("cuda", 8, "laptop"),  # a laptop's card
+        ("mps", 64, "laptop"),
+        ("cpu", 64, "laptop"),  # also where a card is seen and cannot be computed on
+    ],
+)
+def test_without_the_variable_the_device_decides(monkeypatch, empty, best, gigabytes, expected):
+    monkeypatch.setattr(devices, "best_kind", lambda: best)
+    card = SimpleNamespace(memory_bytes=gigabytes * 2**30)
+    monkeypatch.setattr(devices, "describe_device", lambda kind: card)
     if empty:
         monkeypatch.setenv("BHUSHGPT_SCALE", "")
     else:

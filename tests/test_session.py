@@ -128,7 +128,7 @@ def test_a_run_that_goes_on_forgets_the_steps_after_its_checkpoint(tmp_path):
 def test_a_folder_that_holds_anything_visible_is_refused(tmp_path):
     (tmp_path / ".hidden").write_text("")
     RunFolder.create(tmp_path, {})
-    with pytest.raises(UserError, match=r"holds another run.*--resume"):
+    with pytest.raises(UserError, match=r"holds another run[^$]*--resume"):
         RunFolder.create(tmp_path, {})
     (tmp_path / RECORD).unlink()
     (tmp_path / "curve.png").write_text("")

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from bhushgpt.bpe import BPETokenizer
 from bhushgpt.errors import UserError
-from bhushgpt.interop.tokenizer_json import TOKENIZER_CONFIG, end_of_text, write_tokenizer
-from bhushgpt.tokenizers import ByteTokenizer, CharTokenizer
+from bhushgpt.interop.tokenizer_json import TOKENIZER_CONFIG, write_tokenizer
+from bhushgpt.tokenizers import ByteTokenizer, CharTokenizer, end_of_text
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # transformers' own
 

@@ -21,17 +21,20 @@ from torch import Tensor, nn
 
 from bhushgpt.bench.jobs import MODELS, PROMPT_TOKENS, Job
 from bhushgpt.bench.work import Work, batches_for, prompts_for
+from bhushgpt.environment import python_command
 from bhushgpt.errors import UserError
 from bhushgpt.gpt import GPTConfig
 from bhushgpt.speed import autocast
 
 Logits = Callable[[Tensor], Tensor]
 Peer = tuple[nn.Module, Logits]
-USUAL = "pip install 'bhushgpt[bench]'"
+USUAL = ("bhushgpt[bench]",)
 # Its own list of requirements does not go with transformers 5.
 HOW = {
-    "litgpt": "pip install --no-deps litgpt lightning lightning-utilities pytorch-lightning "
-    "torchmetrics jsonargparse"
+    "litgpt": (
+        *("--no-deps", "litgpt", "lightning", "lightning-utilities", "pytorch-lightning"),
+        *("torchmetrics", "jsonargparse"),
+    )
 }
 HUGGING_FACE, TORCH = "Hugging Face GPT-2", "nn.TransformerEncoder"
 
@@ -48,7 +51,8 @@ def peer_work(job: Job) -> Work:
     """
     package, build = PEERS[job.who]
     if importlib.util.find_spec(package) is None:
-        raise UserError(f"{job.who} is not installed: {HOW.get(job.who, USUAL)}.")
+        how = python_command("-m", "pip", "install", *HOW.get(job.who, USUAL))
+        raise UserError(f"{job.who} is not installed:\n  {how}")
     torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of peers' own dependencies, which nobody can mend here

@@ -23,6 +23,7 @@ from bhushgpt.bench.tokenizers import NAIVE, ONE_THREAD, BPEMeasured
 from bhushgpt.bench.workers import Measured
 from bhushgpt.cpu_settings import fast_float32_products, float32_products_as_shipped
 from bhushgpt.devices import describe_device, has_tf32
+from bhushgpt.environment import command
 from bhushgpt.errors import UserError
 from bhushgpt.files import read_json
 from bhushgpt.scaling import training_flops
@@ -166,9 +167,9 @@ def load_bench_record(path: Path) -> BenchRecord:
         UserError: If it is none; it names the file and what is wrong.
     """
     try:
-        return read_json(path, BenchRecord)
+        return read_json(path, BenchRecord, deep=True)
     except UserError as error:
-        raise UserError(f"{error} Measure again: python -m bhushgpt bench.") from error
+        raise UserError(f"{error} Measure again: {command('bench')}") from error
 
 
 def speed(row: Measured) -> float:

@@ -4,6 +4,7 @@ Lesson: notebook 17.
 """
 
 import re
+import shlex
 import sys
 import time
 from dataclasses import dataclass
@@ -109,8 +110,8 @@ class Bench:
 
     def _command(self, device: str, label: str) -> str:
         flags = ["--quick"] * self.quick + ["--peers"] * self.peers
-        words = ["python -m bhushgpt bench", *flags, f"--device {device}", f'--label "{label}"']
-        return " ".join(words)
+        words = ["python", "-m", "bhushgpt", "bench", *flags, "--device", device, "--label", label]
+        return shlex.join(words)  # stored: what holds on every machine
 
 
 class _Progress:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from bhushgpt.commands.flags import DECIMAL, FOLDER
+from bhushgpt.environment import command
 from bhushgpt.errors import UserError
 from bhushgpt.runs import TRACKS, Entry, enter, entries, verify
 
@@ -39,10 +40,12 @@ class Leaderboard:
             print(board(entries()))
             return 0
         if not self.name:
-            raise UserError(f"Name the entry: python -m bhushgpt leaderboard {self.action} NAME.")
+            typed = command("leaderboard", self.action, "NAME")
+            raise UserError(f"Name the entry: {typed}")
         if self.action == "enter":
             file = enter(self.name, self.runs, track=self.track, limit=self.limit, by=self.by)
-            print(f"{file} is written. Next:\n  python -m bhushgpt leaderboard verify {self.name}")
+            again = command("leaderboard", "verify", self.name or "NAME")
+            print(f"{file} is written. Next:\n  {again}")
             return 0
         for line in verify(self.name):
             print(line, flush=True)

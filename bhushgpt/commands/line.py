@@ -14,11 +14,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from bhushgpt.commands import COMMANDS, WITHOUT_TORCH
-from bhushgpt.environment import runs_folder
+from bhushgpt.environment import command, runs_folder
 from bhushgpt.errors import UserError, nearest
 from bhushgpt.versions import missing_torch
-
-PROGRAM = "python -m bhushgpt"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -66,7 +64,7 @@ def _run_typed(arguments: list[str]) -> int:
         what = "option" if name.startswith("-") else "command"
         print(
             f"There is no {what} {name!r}. {nearest(name, COMMANDS)} "
-            f"`{PROGRAM} --help` lists the commands.",
+            f"`{command('--help')}` lists the commands.",
             file=sys.stderr,
         )
         return 2
@@ -76,8 +74,8 @@ def _run_typed(arguments: list[str]) -> int:
     import tyro  # here, since it takes longer to load than the list of commands to print
 
     module, kind = COMMANDS[name][0].split(":")
-    command = getattr(import_module(f"bhushgpt.commands.{module}"), kind)
-    typed = cast(Any, tyro.cli(command, prog=f"{PROGRAM} {name}", args=arguments[1:]))
+    typed_one = getattr(import_module(f"bhushgpt.commands.{module}"), kind)
+    typed = cast(Any, tyro.cli(typed_one, prog=command(name), args=arguments[1:]))
     return cast(Callable[[], int], typed.run)()
 
 
@@ -86,11 +84,11 @@ def _help() -> str:
     lines = [f"  {name:{width}}{says}" for name, (_, says) in COMMANDS.items()]
     return "\n".join(
         [
-            f"usage: {PROGRAM} COMMAND [options]",
+            f"usage: {command('COMMAND')} [options]",
             "",
             *lines,
             "",
-            f"`{PROGRAM} COMMAND --help` lists the options of a command.",
+            f"`{command('COMMAND', '--help')}` lists the options of a command.",
         ]
     )
 
@@ -126,7 +124,7 @@ def _own_mistake(error: Exception, arguments: list[str]) -> str:
             continue
         return (
             f"{what} The details are in {file}; please send that file with a bug report, and what "
-            "`python -m bhushgpt doctor` prints."
+            f"`{command('doctor')}` prints."
         )
     return f"{what} Please report it."
 

@@ -4,7 +4,6 @@ Lesson: notebook 17.
 """
 
 import json
-import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,11 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from bhushgpt.commands.flags import DECIMAL, FOLDER, WHOLE, Device
+from bhushgpt.commands.flags import CORPUS, DECIMAL, FOLDER, WHOLE, Device
 from bhushgpt.devices import pick_device
+from bhushgpt.environment import python_command
 from bhushgpt.errors import UserError
-from bhushgpt.generation import Sampling, complete_text, prompt_ids
+from bhushgpt.generation import Sampling, as_in_texts, complete_text, prompt_ids
 from bhushgpt.gpt import GPT
 from bhushgpt.interop import check_empty, to_hf, write_page
 from bhushgpt.language_model import LanguageModel
@@ -94,7 +94,8 @@ class Complete:
     def _known_part(self, tokenizer: Tokenizer) -> str:
         """Return the prompt as the model can read it."""
         try:
-            return tokenizer.decode(tokenizer.encode(self.prompt, unknown=self.unknown))
+            prompt = as_in_texts(tokenizer, self.prompt)
+            return tokenizer.decode(tokenizer.encode(prompt, unknown=self.unknown))
         except UserError as error:
             raise UserError(
                 f"{error} On the command line: --unknown skip or --unknown replace."
@@ -118,6 +119,10 @@ class Evaluate:
 
     run_folder: Run
     """Folder of a run."""
+    corpus: Annotated[
+        str | None, CORPUS, arg(help_behavior_hint="(default: where it was while training)")
+    ] = None
+    """The text of the run, if it lies elsewhere now."""
     as_json: Annotated[bool, arg(name="json")] = False
     """Print one JSON object instead of a table."""
     device: Device = "auto"
@@ -125,7 +130,7 @@ class Evaluate:
 
     def run(self) -> int:
         """Print loss, perplexity and bits per byte; return the exit status."""
-        session = open_session(self.run_folder, pick_device(self.device))
+        session = open_session(self.run_folder, pick_device(self.device), self.corpus)
         measured = facts(session.evaluate())
         if self.as_json:
             print(json.dumps(measured))
@@ -187,5 +192,5 @@ def _in_transformers(folder: Path) -> str:
         f"  model = AutoModelForCausalLM.from_pretrained({place})\n"
         f"  tokenizer = AutoTokenizer.from_pretrained({place})\n\n"
         "Make a file for llama.cpp of it, in a checkout of the course:\n"
-        f"  python tools/to_gguf.py {shlex.quote(str(folder))} model.gguf"
+        "  " + python_command("tools/to_gguf.py", folder, "model.gguf")
     )

@@ -28,6 +28,7 @@ from bhushgpt.data import (
     prepare,
     printable,
 )
+from bhushgpt.environment import command
 from bhushgpt.errors import UserError
 from bhushgpt.tokenizers import ByteTokenizer, Tokenizer, load_tokenizer
 
@@ -180,5 +181,6 @@ def describe_tokens(tokens: PreparedTokens) -> str:
         )
     lines += [f"  left out, {count:,} times: it {why}" for why, count in facts["skipped"].items()]
     lines += [f"  not used: {name}: {why}" for name, why in facts["refused"].items()]
-    lines.append(f"Train on it: python -m bhushgpt train --preset gpt-v2 --corpus {tokens.folder}")
+    train = command("train", "--preset", "gpt-v2", "--corpus", tokens.folder)
+    lines.append(f"Train on it: {train}")
     return "\n".join(lines)

@@ -6,13 +6,13 @@ a newer one, and is no fault.
 Lesson: notebook 17.
 """
 
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
 from bhushgpt.diagnosis import Finding, Mark, TextFloors, explain, gigabytes, without_names
+from bhushgpt.environment import command
 from bhushgpt.errors import UserError
 from bhushgpt.files import LOCK, check_room, one_writer
 from bhushgpt.forecast import expected_bytes
@@ -35,9 +35,10 @@ def check_run(folder: Path) -> list[Finding]:
     Args:
         folder: Of the run, or one of its checkpoints.
 
-    >>> print(check_run(Path("no such run"))[0])
+    >>> print(check_run(Path("no such run"))[0])  # doctest: +ELLIPSIS
     broken  run          There is no run in no such run (no run.json). Name the folder of a run,
-                         or train one: python -m bhushgpt train --out 'no such run'
+                         or train one:
+                           ...python... -m bhushgpt train --out 'no such run'
     """
     try:
         run = run_of(folder)
@@ -109,14 +110,13 @@ def _newest(run: RunFolder) -> Checkpoint | None:
 def _state(run: RunFolder, checkpoint: Checkpoint) -> Iterator[Finding]:
     """Say how far the run is, whether its weights are numbers, and whether it can go on."""
     steps, done = checkpoint.config.training.steps, checkpoint.state.step
-    place = shlex.quote(without_names(str(run.path)))
-    command = (
-        f"python -m bhushgpt train --resume {place}"
+    following = (
+        command("train", "--resume", run.path)
         if done < steps
-        else f"python -m bhushgpt complete --run {place} --prompt ..."
+        else command("complete", "--run", run.path, "--prompt", "...")
     )
     text = f"{checkpoint.config.preset}, {done:,} of {steps:,} steps done and saved"
-    yield _says("OK", "run", text, command)
+    yield _says("OK", "run", text, following)
     weights = checkpoint.state.model.state_dict()
     bad = [name for name, weight in weights.items() if not torch.isfinite(weight).all()]
     if bad:
@@ -148,5 +148,5 @@ def _curve(run: RunFolder, checkpoint: Checkpoint) -> Iterator[Finding]:
     yield from explain(run.history(), floors).findings()
 
 
-def _says(mark: Mark, part: str, text: str, command: str = "") -> Finding:
-    return Finding(mark, part, without_names(text), command)
+def _says(mark: Mark, part: str, text: str, following: str = "") -> Finding:
+    return Finding(mark, part, without_names(text), without_names(following))

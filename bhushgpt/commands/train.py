@@ -3,6 +3,7 @@
 Lesson: notebook 17.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,7 +14,7 @@ from bhushgpt.commands.flags import CORPUS, DECIMAL, FOLDER, RESUME, SWITCH, WHO
 from bhushgpt.devices import pick_device
 from bhushgpt.environment import runs_folder
 from bhushgpt.errors import UserError
-from bhushgpt.presets import PRESETS
+from bhushgpt.presets import CHANGEABLE, PRESETS
 from bhushgpt.runs import (
     MINUTES,
     Interruption,
@@ -57,9 +58,25 @@ class Train:
     ] = None
     """A name from `corpora`, any UTF-8 text file, or a folder that `prepare` made."""
     steps: Annotated[int | None, WHOLE, arg(help_behavior_hint="(default: the preset's)")] = None
-    """Steps to train."""
+    """Steps to train; with --resume also more than the run was planned for."""
     minutes: Annotated[float | None, DECIMAL, arg(help_behavior_hint="")] = None
     """Instead of a preset: size, batch, rate and steps are chosen for this machine and time."""
+    batch_size: Annotated[int | None, WHOLE, arg(help_behavior_hint="(default: the preset's)")] = (
+        None
+    )
+    """Windows of the text in a step."""
+    context_length: Annotated[
+        int | None, WHOLE, arg(help_behavior_hint="(default: the preset's)")
+    ] = None
+    """Tokens that the model looks at."""
+    learning_rate: Annotated[
+        float | None, DECIMAL, arg(help_behavior_hint="(default: the preset's)")
+    ] = None
+    """The highest rate; the lowest keeps its share of it."""
+    seed: Annotated[int | None, WHOLE, arg(help_behavior_hint="(default: the preset's)")] = None
+    """Another seed, other batches and other first weights."""
+    held_out: Annotated[float | None, DECIMAL, arg(help_behavior_hint="(default: 0.1)")] = None
+    """Share of the text, at its end, that is never trained on."""
     device: Device = "auto"
     """Where to compute; auto takes CUDA before MPS before the CPU."""
     precision: Annotated[
@@ -82,7 +99,7 @@ class Train:
     out: Annotated[
         Path | None, FOLDER, arg(help_behavior_hint="(default: runs/<preset>-<date and time>)")
     ] = None
-    """Folder of the run."""
+    """Folder of the run; with --resume, of a copy that goes on in the place of the run."""
     save_every: Annotated[
         int | None, WHOLE, arg(help_behavior_hint="(default: a tenth of the run)")
     ] = None
@@ -102,8 +119,7 @@ class Train:
         with Interruption() as interruption, join_world(self.device) as world, one_voice(world):
             place = self._place(world)
             with saved_whatever_happens(place.folder):
-                start = self._resumed if place.resumes else self._fresh
-                session = start(place, world)
+                session = self._started(place, world)
                 session.notices[:0] = place.notices
                 if session.finished and "ladder" in session.run.record:
                     done = f"is finished: all {session.state.step} steps are done."
@@ -140,9 +156,10 @@ class Train:
             "preset": self.preset,
             "steps": self.steps,
             "accumulation": self.accumulation,
-            "seed": self.seed,
+            **self._changes(),
         }
-        if given := [f"--{name}" for name, value in decided.items() if value is not None]:
+        given = [f"--{k.replace('_', '-')}" for k, value in decided.items() if value is not None]
+        if given:
             raise UserError(
                 f"--minutes decides what {' and '.join(given)} would decide: leave one of them out."
             )
@@ -151,6 +168,15 @@ class Train:
                 "--minutes is for a new run; the one that goes on has its steps already. Leave "
                 "--minutes out."
             )
+
+    def _started(self, place: Place, world: World) -> Session:
+        try:
+            return (self._resumed if place.resumes else self._fresh)(place, world)
+        except BaseException:
+            if place.made:
+                with suppress(OSError):  # there may be something in it already
+                    place.folder.rmdir()
+            raise
 
     def _fresh(self, place: Place, world: World) -> Session:
         options = changed_options(RunOptions(), self._options())
@@ -164,25 +190,25 @@ class Train:
             place.folder,
             steps=self.steps,
             accumulation=self.accumulation,
-            seed=self.seed,
+            changes=self._changes(),
             options=options,
         )
 
     def _resumed(self, place: Place, world: World) -> Session:
-        asked = {
-            "preset": self.preset,
-            "corpus": self.corpus,
-            "steps": self.steps,
-            "seed": self.seed,
-        }
+        asked = {"preset": self.preset, "steps": self.steps} | self._changes()
         refuse_other_run(run_of(place.folder), asked)
         return resume_session(
             place.checkpoint or place.folder,
             world,
             asked=self._options(),
+            corpus=self.corpus,
+            steps=self.steps,
             accumulation=self.accumulation,
             skip_batch=self.skip_batch,
         )
+
+    def _changes(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in CHANGEABLE}
 
     def _options(self) -> dict[str, Any]:
         compiles = {True: "on", False: "off", None: None}[self.compile]

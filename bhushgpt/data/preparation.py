@@ -326,16 +326,27 @@ def _sweep(folder: Path) -> None:
 def _tokenize(
     plan: Plan, tokenizer: Tokenizer, folder: Path, numbers: list[int], workers: int
 ) -> Iterator[tuple[int, Record]]:
-    if workers > 1 and len(numbers) > 1:
-        yield from tokenize_in_processes(min(workers, len(numbers)), folder, numbers)
+    pool = _pool(min(workers, len(numbers))) if workers > 1 and len(numbers) > 1 else None
+    if pool is not None:
+        yield from tokenize_in_processes(pool, folder, numbers)
         return
     encoder = DocumentEncoder(tokenizer)
     for number in numbers:
         yield number, tokenize_shard(folder, plan, encoder, number)
 
 
+def _pool(workers: int) -> Any:
+    """Return processes to work in, or None on a system that has no semaphores for them."""
+    from loky import ProcessPoolExecutor
+
+    try:
+        return ProcessPoolExecutor(workers, initializer=_end_with, initargs=(os.getpid(),))
+    except (ImportError, OSError):  # /dev/shm is not there or not ours
+        return None
+
+
 def tokenize_in_processes(
-    workers: int, folder: Path, numbers: Sequence[int]
+    pool: Any, folder: Path, numbers: Sequence[int]
 ) -> Iterator[tuple[int, Record]]:
     """Tokenise shards in several processes; yield number and record of each as it is done.
 
@@ -343,16 +354,15 @@ def tokenize_in_processes(
     a script without `if __name__ == "__main__":` works everywhere.
 
     Args:
-        workers: How many processes.
+        pool: loky's processes; they are ended at the end.
         folder: The output folder, with plan and tokenizer in it.
         numbers: The shards to do.
 
     Raises:
         UserError: If a worker says so, or is ended from outside.
     """
-    from loky import BrokenProcessPool, ProcessPoolExecutor, as_completed
+    from loky import BrokenProcessPool, as_completed
 
-    pool = ProcessPoolExecutor(workers, initializer=_end_with, initargs=(os.getpid(),))
     try:
         tasks = {pool.submit(_tokenize_in_worker, folder, number): number for number in numbers}
         for task in as_completed(tasks):

@@ -18,6 +18,7 @@ from typing import Any, Self, TypedDict
 import msgspec
 
 from bhushgpt.data.token_files import TokenFile
+from bhushgpt.environment import command
 from bhushgpt.errors import UserError
 from bhushgpt.files import sha256, write_atomically
 from bhushgpt.tokenizers import Tokenizer, load_tokenizer
@@ -149,7 +150,8 @@ def read_tokens_manifest(folder: Path) -> TokensManifest:
         reason = (
             "its preparation is not finished: run the same `prepare` command again to go on"
             if is_tokens_folder(folder)
-            else "make one with: python -m bhushgpt prepare NAME --tokenizer gpt2 --out DIR"
+            else "make one with: "
+            + command("prepare", "NAME", "--tokenizer", "gpt2", "--out", "DIR")
         )
         raise UserError(f"{folder} is not a folder of prepared tokens ({reason}).")
     try:

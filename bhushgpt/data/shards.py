@@ -28,6 +28,7 @@ from bhushgpt.data.archives import (
     UnpackingLimits,
     plain_files,
 )
+from bhushgpt.environment import python_command
 from bhushgpt.errors import UserError
 from bhushgpt.sources import END_OF_TEXT
 
@@ -430,8 +431,8 @@ class _SeekingReader(TarReader):
 
 
 MISSING = (
-    "reading a .7z archive needs pylzma, which is not installed. It has to be compiled: with a C "
-    "compiler on the machine, `pip install pylzma`. Or unpack it, and pack the files as .tar.xz."
+    "Reading a .7z archive needs pylzma, which is not installed. Unpack it, and pack the files as "
+    ".tar.xz; or, with a C compiler on the machine, since it has to be compiled:\n  "
 )
 
 
@@ -444,4 +445,4 @@ def needs_pylzma() -> None:
     try:
         import py7zlib  # noqa: F401
     except ImportError:
-        raise UserError(MISSING[0].upper() + MISSING[1:]) from None
+        raise UserError(MISSING + python_command("-m", "pip", "install", "pylzma")) from None

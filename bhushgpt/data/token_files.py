@@ -23,7 +23,7 @@ from typing import Any, Self
 import numpy as np
 
 from bhushgpt.errors import UserError
-from bhushgpt.tokenizers import Tokenizer
+from bhushgpt.tokenizers import Tokenizer, end_of_text
 
 MAGIC = b"BHUSHTOK"
 VERSION = 1
@@ -305,7 +305,7 @@ class DocumentEncoder:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
-        end = getattr(tokenizer, "eot_id", None)
+        end = end_of_text(tokenizer)
         self.end = np.array([end] if end is not None else tokenizer.encode("\n\n"))
         """What stands behind every document: the tokenizer's special token, else a blank line."""
 

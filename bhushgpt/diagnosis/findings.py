@@ -3,6 +3,7 @@
 Lesson: notebook 12.
 """
 
+import os
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,7 +36,10 @@ class Finding:
     def __str__(self) -> str:
         lines: list[str] = []
         for paragraph in self.text.splitlines() or [""]:
-            lines += textwrap.wrap(paragraph, WIDTH - INDENT, **WORDS) or [""]
+            is_command = paragraph.startswith("  ")
+            lines += (
+                [paragraph] if is_command else textwrap.wrap(paragraph, WIDTH - INDENT, **WORDS)
+            )
         lines += [f"type: {self.command}"] if self.command else []
         head = f"{self.mark:<8}{self.part:<13}"
         return head + f"\n{' ' * INDENT}".join(lines)
@@ -56,13 +60,18 @@ def without_names(text: str) -> str:
 
     >>> without_names(f"{Path.home() / 'runs' / 'mine'} is whole.")
     '~/runs/mine is whole.'
+    >>> print(without_names(f"--run '{Path.home()}/my run'"))
+    --run ~/'my run'
     """
     try:
         home = str(Path.home())
     except RuntimeError:  # a user that the system does not know, as in many containers
         return text
     # A home such as / names nobody, and would be found everywhere.
-    return text.replace(home, "~") if len(home) > len("/root/") - 2 else text
+    if len(home) <= len("/root/") - 2:
+        return text
+    # A shell writes out a "~" before the quotes, not inside them.
+    return text.replace(f"'{home}{os.sep}", f"~{os.sep}'").replace(home, "~")
 
 
 def gigabytes(size: float) -> str:

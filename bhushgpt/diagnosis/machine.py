@@ -9,6 +9,7 @@ Lesson: notebook 17.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import json
@@ -25,11 +26,18 @@ import psutil
 from packaging.requirements import Requirement
 
 from bhushgpt.diagnosis.findings import Finding, gigabytes, without_names
-from bhushgpt.environment import SCALES, cache_folder, named_folder, runs_folder
+from bhushgpt.environment import (
+    SCALES,
+    cache_folder,
+    command,
+    named_folder,
+    python_command,
+    runs_folder,
+)
 from bhushgpt.errors import UserError
 from bhushgpt.files import free_bytes, sha256
 from bhushgpt.sources import corpora
-from bhushgpt.versions import missing_torch, python_trouble
+from bhushgpt.versions import course_python, install_command, missing_torch, python_trouble
 
 if TYPE_CHECKING:  # here and below: where torch does not load, the doctor has to say so
     import torch
@@ -39,11 +47,11 @@ if TYPE_CHECKING:  # here and below: where torch does not load, the doctor has t
 
     Computation = Callable[[GPT, Tensor, torch.device], dict[str, Tensor]]
 
-SETUP = "python tools/install.py"
 BUSY = 1.5  # running programs for each core
 LEAST_MEMORY = 2 * 10**9  # a notebook, torch and a small model
 LITTLE_ROOM, NO_ROOM = 2 * 10**9, 10**8
 BOOK = "sherlock"
+KERNEL = ("-m", "ipykernel", "install", "--sys-prefix")
 # In float32 the order of additions moves the seventh digit; this is a thousand times more.
 TOLERANCE = 1e-3
 
@@ -60,13 +68,10 @@ def check_python() -> Finding:
         )
         return Finding("look", "python", text)
     if sys.prefix == sys.base_prefix:
-        return Finding(
-            "look",
-            "python",
-            f"{about}; not in an environment of its own, so other programs may change its "
-            "libraries. In the course's folder there is one, .venv.",
-            SETUP,
-        )
+        own = course_python()
+        text = f"{about}; not in an environment of its own, so other programs may change its "
+        text += "libraries. The course's own is .venv." if own else "libraries."
+        return Finding("look", "python", text, f"{own} -m bhushgpt" if own else install_command())
     return Finding("OK", "python", about)
 
 
@@ -86,7 +91,9 @@ def check_libraries() -> Finding:
     try:
         wanted = metadata.requires("bhushgpt") or []
     except metadata.PackageNotFoundError:
-        return Finding("look", "libraries", "bhushgpt is used without being installed.", SETUP)
+        return Finding(
+            "look", "libraries", "bhushgpt is used without being installed.", install_command()
+        )
     wrong = []
     for asked in map(Requirement, wanted):
         if asked.marker and not asked.marker.evaluate({"extra": ""}):
@@ -104,7 +111,8 @@ def check_libraries() -> Finding:
             if not one.contains(there, prereleases=True)
         ]
     if wrong:
-        return Finding("broken", "libraries", "; ".join(wrong) + ".", SETUP)
+        names = [reason.split()[0] for reason in wrong]
+        return Finding("broken", "libraries", "; ".join(wrong) + ".", install_command(*names))
     packages = ("bhushgpt", "numpy", "safetensors")
     return Finding("OK", "libraries", ", ".join(f"{n} {metadata.version(n)}" for n in packages))
 
@@ -154,7 +162,7 @@ def check_card() -> Finding:
     for kind, nowhere in NOT_SEEN.items():
         if (trouble := device_trouble(kind)) != nowhere:
             text = f"{kind}: {trouble}"
-            return Finding("broken", "card", text, "python -m bhushgpt info")
+            return Finding("broken", "card", text, command("info"))
     if shutil.which("nvidia-smi") is None:
         return Finding("OK", "card", "none that torch can use; the course runs on the processor")
     if torch.version.cuda is None:
@@ -265,20 +273,20 @@ def check_kernel() -> Finding:
     ]
     if missing:
         text = f"{' and '.join(missing)} not installed: commands work, notebooks do not open."
-        return Finding("look", "jupyter", text, "pip install jupyterlab ipykernel")
+        return Finding("look", "jupyter", text, python_command("-m", "pip", "install", *missing))
     # By name: Jupyter is the notebooks' library, not one of the package's own.
     kernels = importlib.import_module("jupyter_client.kernelspec")
     try:
         starts = kernels.KernelSpecManager().get_kernel_spec("python3").argv[0]
     except (kernels.NoSuchKernel, OSError, ValueError, IndexError):
         text = "there is no kernel named python3, which the notebooks ask for."
-        return Finding("broken", "jupyter", text, "python -m ipykernel install --sys-prefix")
+        return Finding("broken", "jupyter", text, python_command(*KERNEL))
     except RuntimeError:  # Jupyter asks for a home, where a container's user may have none
         text = "no home folder is known, and Jupyter needs one: set the variable HOME to a folder."
         return Finding("look", "jupyter", text)
     if Path(starts).name != starts and not _same_python(starts):
         text = "its kernel python3 starts another Python, which may lack the course's libraries."
-        return Finding("look", "jupyter", text, "python -m ipykernel install --sys-prefix")
+        return Finding("look", "jupyter", text, python_command(*KERNEL))
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("jupyterlab", "ipykernel"))
     return Finding("OK", "jupyter", f"{versions}, kernel python3")
 
@@ -297,9 +305,10 @@ def check_free_disk() -> Finding:
         probe = folder / f".doctor.{os.getpid()}"
         probe.write_bytes(b"x")
         probe.unlink()
-    except (OSError, UserError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        text = f"the folder for runs cannot be written: {without_names(reason)}. "
+    except UserError as error:
+        return Finding("broken", "disk", without_names(str(error)))
+    except OSError as error:
+        text = f"the folder for runs cannot be written: {error.strerror or error}. "
         return Finding("broken", "disk", f"{text}Set BHUSHGPT_RUNS to a folder that can.")
     free = free_bytes(folder)
     if free < NO_ROOM:
@@ -315,9 +324,10 @@ def check_cache() -> Finding:
         folder = cache_folder()
         files = sorted(path for path in folder.iterdir() if path.is_file())
         size = sum(path.stat().st_size for path in files)
-    except (OSError, UserError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        text = f"the cache cannot be used: {without_names(reason)}. "
+    except UserError as error:
+        return Finding("broken", "cache", without_names(str(error)))
+    except OSError as error:
+        text = f"the cache cannot be used: {error.strerror or error}. "
         return Finding("broken", "cache", f"{text}Set BHUSHGPT_CACHE to a folder that can.")
     held = [path.stem for path in files if path.stem in corpora()]
     return Finding("OK", "cache", f"{gigabytes(size)}; texts: {', '.join(held) or 'none yet'}")
@@ -326,8 +336,10 @@ def check_cache() -> Finding:
 def check_book(name: str = BOOK) -> Finding:
     """Return whether the course's book is here, to the letter, without asking the network."""
     entry = corpora()[name]
-    damaged, own = False, named_folder("BHUSHGPT_DATA")
-    for folder in filter(None, (own, cache_folder())):
+    damaged, folders = False, [named_folder("BHUSHGPT_DATA")]
+    with contextlib.suppress(UserError):  # `check_cache` says what is wrong with it
+        folders.append(cache_folder())
+    for folder in filter(None, folders):
         file = folder / f"{name}.txt"
         if not file.is_file():
             continue
@@ -336,7 +348,7 @@ def check_book(name: str = BOOK) -> Finding:
                 "OK", "book", f"{entry.title}, {entry.characters:,} characters, as it was"
             )
         damaged = True
-    fetch = f"python -m bhushgpt corpora --fetch {name}"
+    fetch = command("corpora", "--fetch", name)
     if damaged:
         return Finding("look", "book", f"{name}.txt is not the text it should be.", fetch)
     text = f"{entry.title} is not here yet; it is fetched when it is first used."

@@ -18,6 +18,7 @@ import os
 import re
 import shutil
 import tempfile
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,11 +29,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from bhushgpt.environment import python_command
 from bhushgpt.errors import UserError
-from bhushgpt.files import own_names
+from bhushgpt.files import named_in_utf8, own_names, refuse_pointer
 from bhushgpt.gpt import GPT, GPTConfig
-from bhushgpt.interop.tokenizer_json import end_of_text, write_tokenizer
-from bhushgpt.tokenizers import Tokenizer
+from bhushgpt.interop.tokenizer_json import write_tokenizer
+from bhushgpt.tokenizers import Tokenizer, end_of_text
 
 # Our name in a block -> theirs. Their matrices lie the other way round: GPT-2 was written with a
 # layer ("Conv1D") that multiplies x W, torch's Linear multiplies x W^T.
@@ -188,6 +190,8 @@ def config_from_hf(described: Mapping[str, Any]) -> GPTConfig:
     if "model_type" not in described:
         wrong.append("model_type is missing and must be 'gpt2'")
     sizes: dict[str, Any] = {ours: described.get(theirs) for ours, theirs in SIZES.items()}
+    if sizes["context_length"] is None:
+        sizes["context_length"] = described.get("n_ctx")  # its name in the first files
     wrong += [
         f"{SIZES[ours]} is {size!r} and must be a whole number"
         for ours, size in sizes.items()
@@ -197,10 +201,16 @@ def config_from_hf(described: Mapping[str, Any]) -> GPTConfig:
     if type(width) is int and inner not in (None, 4 * width):
         wrong.append(f"n_inner is {inner!r} and must be 4 n_embd = {4 * width}")
     dropouts = [described.get(name, 0.1) for name in DROPOUTS]  # 0.1 is GPT-2's own
-    if dropouts.count(dropouts[0]) < len(dropouts) or not isinstance(dropouts[0], int | float):
-        wrong.append(f"{', '.join(DROPOUTS)} are not one number")
+    if not all(type(share) in (int, float) for share in dropouts):
+        wrong.append(f"{', '.join(DROPOUTS)} must be numbers")
     if wrong:
         raise UserError(f"This config.json is not one of GPT-2's layout: {'; '.join(wrong)}.")
+    if len({*dropouts}) > 1:
+        warnings.warn(
+            f"The three dropouts of this GPT-2 differ ({dropouts}); a model here has one, "
+            f"{dropouts[0]}. It matters only if it is trained further.",
+            stacklevel=3,
+        )
     return GPTConfig(**sizes, dropout=dropouts[0])
 
 
@@ -255,8 +265,10 @@ def _opened(file: Path) -> Any:
     """Open a file; safetensors checks its header against its length."""
     if not file.is_file():
         raise UserError(f"There is no file {file.name} in {file.parent}.")
+    refuse_pointer(file)
     try:
-        return safe_open(file, framework="pt")
+        with named_in_utf8(file) as name:
+            return safe_open(name, framework="pt")
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(
             f"{file} is damaged or no safetensors file ({error}). Get it again."
@@ -339,7 +351,8 @@ def hub_file(name: str, file: str, revision: str | None = None) -> Path | None:
     except ImportError:
         raise UserError(
             f"{name!r} is no folder here, and to look for it on the hub the library "
-            "huggingface_hub is missing: python -m pip install huggingface_hub"
+            "huggingface_hub is missing:\n  "
+            + python_command("-m", "pip", "install", "huggingface_hub")
         ) from None
     try:
         return Path(hf_hub_download(name, file, revision=revision))
@@ -403,9 +416,11 @@ def to_hf(model: nn.Module, tokenizer: Tokenizer, folder: str | Path) -> Path:
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
         _write_files(gpt, tokenizer, temporary)
         temporary.chmod(0o755)  # mkdtemp keeps its folders from everybody else
-        if folder.exists():
-            folder.rmdir()  # empty, or this says so
-        temporary.replace(folder)
+        if not folder.exists():
+            temporary.replace(folder)
+        else:  # it may be a disk's own, or hold what a system puts into every folder
+            for file in sorted(temporary.iterdir(), key=lambda file: file.name == CONFIG):
+                file.replace(folder / file.name)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise UserError(f"{folder} cannot be written: {reason}. Name another folder.") from error
@@ -511,10 +526,11 @@ def _files(source: str | Path, revision: str | None) -> tuple[Path, Path]:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
+    refuse_pointer(path)
     try:
         if path.stat().st_size > LONGEST_CONFIG:
             raise ValueError
-        described = json.loads(path.read_text(encoding="utf-8"))
+        described = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError):
         described = None
     if not isinstance(described, dict):

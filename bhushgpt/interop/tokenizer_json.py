@@ -14,7 +14,7 @@ from bhushgpt.bpe import BPETokenizer
 from bhushgpt.bpe_by_hand import to_signs
 from bhushgpt.errors import UserError
 from bhushgpt.files import write_atomically
-from bhushgpt.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer
+from bhushgpt.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer, end_of_text
 
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 
@@ -91,15 +91,3 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path, context_length: int) -> 
         described |= {"bos_token": tokenizer.decode([end]), "eos_token": tokenizer.decode([end])}
     text = json.dumps(described, ensure_ascii=False, indent=1) + "\n"
     write_atomically(folder / TOKENIZER_CONFIG, text.encode())
-
-
-def end_of_text(tokenizer: Tokenizer) -> int | None:
-    """Return the id of the token between documents, None if the tokenizer has none.
-
-    >>> end_of_text(ByteTokenizer()) is None
-    True
-    """
-    try:
-        return getattr(tokenizer, "eot_id", None)
-    except UserError:  # byte-pair encoding that was trained without it
-        return None

@@ -9,19 +9,21 @@ Lesson: notebook 17.
 
 import dataclasses
 import datetime
+import itertools
 import json
 import os
-import shlex
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, cast, get_args
 
 from bhushgpt.devices import machine_card
-from bhushgpt.environment import runs_folder
+from bhushgpt.environment import command, runs_folder
 from bhushgpt.errors import UserError
-from bhushgpt.files import one_writer, own_names, write_atomically
+from bhushgpt.files import LOCK, check_room, one_writer, own_names, write_atomically
 from bhushgpt.presets import RunConfig
 from bhushgpt.runs.training_text import OtherText, Text, open_text
 from bhushgpt.sources import corpora
@@ -90,8 +92,7 @@ class RunFolder:
             if (path / RECORD).exists():
                 raise UserError(
                     f"{path} holds another run, which is left as it is. Name another folder with "
-                    "--out, or go on with that run: python -m bhushgpt train --resume "
-                    f"{shlex.quote(str(path))}"
+                    f"--out, or go on with that run:\n  {command('train', '--resume', path)}"
                 )
             path.mkdir(parents=True, exist_ok=True)
             found = sorted(name for name in own_names(path) if not name.startswith("."))
@@ -122,7 +123,7 @@ class RunFolder:
         except FileNotFoundError as error:
             raise UserError(
                 f"There is no run in {path} (no {RECORD}). Name the folder of a run, or train "
-                f"one: python -m bhushgpt train --out {shlex.quote(str(path))}"
+                f"one:\n  {command('train', '--out', path)}"
             ) from error
         except (OSError, ValueError, RecursionError):
             record = None
@@ -292,13 +293,21 @@ def run_of(folder: Path) -> RunFolder:
     return RunFolder.open(folder.parent if is_part else folder)
 
 
-def text_of(run: RunFolder, config: RunConfig, tokenizer: Tokenizer) -> Text:
-    """Return the text that a run was trained on.
+def text_of(
+    run: RunFolder, config: RunConfig, tokenizer: Tokenizer, corpus: str | None = None
+) -> Text:
+    """Return the text that a run was trained on, known by its digest wherever it lies.
+
+    Args:
+        run: The run.
+        config: Its settings.
+        tokenizer: Its tokenizer.
+        corpus: Where the text is now, if not where the record says.
 
     Raises:
         UserError: If it is gone, or no longer the same.
     """
-    name = run.record.get("corpus")
+    name = corpus or run.record.get("corpus")
     if not (isinstance(name, str) and name):
         raise UserError(f"{run.path / RECORD} does not say which text the run was trained on.")
     try:
@@ -311,14 +320,20 @@ def text_of(run: RunFolder, config: RunConfig, tokenizer: Tokenizer) -> Text:
             unknown=_unknown(run.record),
         )
     except OtherText as error:
+        what = (
+            f"The text {name!r} has changed since {run.path} was trained on it"
+            if corpus is None
+            else f"{corpus!r} is another text than the one {run.path} was trained on"
+        )
         raise UserError(
-            f"The text {name!r} has changed since {run.path} was trained on it, "
-            "so its held-out part is another. Put the old text back, or train a new run."
+            f"{what}, so its held-out part is another. Give the text as it was (--corpus), or "
+            "train a new run."
         ) from error
     except UserError as error:
         raise UserError(
             f"The text that the run in {run.path} was trained on is needed, and cannot be read. "
-            f"{error} Put it back there; `complete` works without it."
+            f"{error} If it lies elsewhere now, say where: --corpus FILE. `complete` works without "
+            "it."
         ) from error
 
 
@@ -376,6 +391,8 @@ class Place:
 
     folder: Path
     """The folder of the run."""
+    made: bool = False
+    """Whether the folder was made for this run; it goes again if the run cannot start."""
     checkpoint: Path | None = None
     """Where to go on from; None for the beginning."""
     notices: list[str] = field(default_factory=list)
@@ -410,8 +427,8 @@ def find_place(
     if out is None and resume == AUTO:
         out = newest_run(runs_folder(), preset_name, corpus_name)
     if out is None:
-        now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        out = runs_folder() / f"{preset_name}-{now}"
+        made = _new_run_folder(preset_name) if world.is_main else Path()
+        return Place(folder=agreed_path(made, world), made=world.is_main)
     out = agreed_path(out, world)
     if not world.agree(resume == AUTO and world.is_main and (out / RECORD).exists()):
         return Place(folder=out)
@@ -425,29 +442,86 @@ def find_place(
 
 def _named(folder: Path, out: Path | None, world: World) -> Place:
     run = run_of(folder)
+    notices: list[str] = []
     if out is not None and out.resolve() != run.path.resolve():
-        raise UserError(
-            f"--resume names {folder} and --out {out}: a run goes on in its own folder. Leave "
-            "--out out."
-        )
-    notices = []
+        part = os.path.relpath(folder.absolute(), run.path)  # ".", or a checkpoint of it
+        if world.is_main:
+            copy_run(run, out)
+            notices = [f"It goes on in a copy, {out}; {run.path} stays as it is."]
+        world.barrier()
+        return Place(folder=out.absolute(), checkpoint=out.absolute() / part, notices=notices)
     if world.is_main:
-        with one_writer(run.path):
-            notices = sweep(run.path)
+        try:
+            with one_writer(run.path):
+                notices = sweep(run.path)
+        except UserError as error:
+            if not isinstance(error.__cause__, OSError):
+                raise
+            raise UserError(
+                f"{run.path} cannot be written: {error.__cause__.strerror or error.__cause__}. To "
+                f"go on in a copy of it:\n  {command('train', '--resume', folder, '--out', 'DIR')}"
+            ) from error
     return Place(folder=run.path, checkpoint=folder, notices=notices)
+
+
+def copy_run(run: RunFolder, out: Path) -> None:
+    """Copy all of a run into a new or empty folder, with what its links mean and without its lock.
+
+    Raises:
+        UserError: If the folder holds anything, or cannot be written; what was copied goes again.
+    """
+    RunFolder.create(out, run.record)
+    files = [path for path in run.path.rglob("*") if path.is_file()]
+    try:
+        check_room(out, sum(path.stat().st_size for path in files), "The copy of the run")
+        ignore = shutil.ignore_patterns(LOCK, ".*.tmp")
+        shutil.copytree(run.path, out, ignore=ignore, dirs_exist_ok=True)
+    except (OSError, shutil.Error, UserError) as error:
+        (out / RECORD).unlink(missing_ok=True)
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{run.path} cannot be copied to {out}: {error}.") from error
+
+
+def _new_run_folder(preset_name: str) -> Path:
+    """Make a folder named by preset and time; of several made in one second, each has its own."""
+    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    for number in itertools.count(1):
+        folder = runs_folder() / f"{preset_name}-{now}{f'-{number}' if number > 1 else ''}"
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise UserError(f"{folder} cannot be made: {error.strerror}.") from error
+        return folder
+    raise AssertionError  # there is always another number
 
 
 def newest_run(folder: Path, preset_name: str, corpus_name: str) -> Path | None:
     """Return the run in a folder of runs that was started last with this preset and text."""
-    found = []
+    found, elsewhere = [], []
+    digest = cache(lambda: open_text(corpus_name).digest)  # read once, and only if it must be
     for file in folder.glob(f"*/{RECORD}"):
         try:
             record = RunFolder.open(file.parent).record
         except UserError:
             continue
-        if (record.get("preset"), record.get("corpus")) == (preset_name, corpus_place(corpus_name)):
+        if record.get("preset") != preset_name:
+            continue
+        if record.get("corpus") == corpus_place(corpus_name):
             found.append((file.stat().st_mtime, file.parent))
-    return max(found)[1] if found else None
+        elif not found and _is(digest, record):
+            elsewhere.append((file.stat().st_mtime, file.parent))
+    return max(found or elsewhere)[1] if found or elsewhere else None
+
+
+def _is(digest: Callable[[], str], record: Mapping[str, Any]) -> bool:
+    """Return whether a run was trained on the text of that digest, wherever it lay then."""
+    try:
+        return record.get("corpus_sha256") == digest()
+    except UserError:  # there is no such text; whoever needs it says so
+        return False
 
 
 def good_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:

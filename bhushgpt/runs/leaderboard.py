@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from bhushgpt.environment import project_root
+from bhushgpt.environment import command, project_root
 from bhushgpt.errors import UserError, nearest
 from bhushgpt.files import read_file, read_json, write_atomically
 from bhushgpt.runs.folder import HISTORY, RECORD, RunFolder, stored_options
@@ -213,7 +213,7 @@ def _check_finished(run: RunFolder) -> None:
     if not (isinstance(held_out, dict) and "nats_per_token" in held_out):
         raise UserError(
             f"The run in {run.path} has not come to its end, so it has no held-out loss. Go on "
-            f"with it: python -m bhushgpt train --resume {run.path}"
+            f"with it: {command('train', '--resume', run.path)}"
         )
 
 
@@ -303,7 +303,7 @@ def _check_rules(entry: Entry) -> None:
     if len(seeds) < SEEDS or len(seeds) < len(entry.runs):
         raise UserError(
             f"The entry has {len(seeds)} different seeds in {len(entry.runs)} runs; it needs at "
-            f"least {SEEDS}, each once: python -m bhushgpt train --seed N."
+            f"least {SEEDS}, each once: {command('train', '--seed', 'N')}"
         )
     if entry.track not in TRACKS:
         raise UserError(f"There is no track {entry.track!r}. {nearest(entry.track, TRACKS)}")
@@ -360,7 +360,7 @@ def _trained_again(entry: Entry, run: EntryRun, evidence: Path, folder: Path) ->
         World(device=torch.device("cpu")),
         folder / "again",
         steps=entry.steps,
-        seed=run.seed,
+        changes={"seed": run.seed},
         options=dataclasses.replace(options, quick_products=None, keep=1, tensorboard=False),
     )
     if session.text.digest != entry.corpus_sha256:

@@ -16,6 +16,7 @@ from typing import Any, cast
 
 import torch
 
+from bhushgpt.environment import python_command
 from bhushgpt.errors import UserError
 from bhushgpt.evaluation import evaluate
 from bhushgpt.generation import Sampling, complete_text
@@ -55,9 +56,9 @@ class Board:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise UserError(
-                "--tensorboard needs the package tensorboard, which is not installed. Install it "
-                "with: pip install tensorboard, or leave the flag out: history.jsonl holds the "
-                "same numbers."
+                "--tensorboard needs the package tensorboard, which is not installed. Leave the "
+                "flag out, since history.jsonl holds the same numbers; or install it:\n  "
+                + python_command("-m", "pip", "install", "tensorboard")
             ) from error
         self._writer = SummaryWriter(str(folder / FOLDER), purge_step=step + 1)
 

@@ -9,7 +9,6 @@ Lesson: notebook 17.
 
 import json
 import math
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any, cast
 import torch
 
 from bhushgpt.diagnosis import memory_explained
+from bhushgpt.environment import command
 from bhushgpt.errors import UserError
 from bhushgpt.evaluation import Evaluation
 from bhushgpt.files import write_atomically
@@ -84,10 +84,10 @@ def results(session: Session) -> str:
     # The trained table of the preset `bigram` must not take the place of the counted one.
     name = session.config.preset
     rungs[f"{name}, trained" if name in rungs else name] = result.nats_per_token
-    write_atomically(session.run.path / LADDER, (json.dumps(rungs, indent=2) + "\n").encode())
     history = session.run.history()
+    # Before anything that could be done without.
     session.record(result, rungs, floors.best_order, history)
-    notice = save_curve(session, floors, history)
+    notice = save_ladder(session, rungs) + save_curve(session, floors, history)
     # All rungs predict the same tokens, so nats and bits per byte differ by one factor.
     bits = ladder_table(rungs, f"bits per {text.unit}")
     counted = len(text.counted)
@@ -151,6 +151,20 @@ def glances_table(history: History) -> str:
     return "".join(["  step  training  held out\n", *lines, "\n"]) if lines else ""
 
 
+def save_ladder(session: Session, rungs: dict[str, float]) -> str:
+    """Write the ladder, which the record has too, into a file of its own.
+
+    Returns:
+        Nothing, or a sentence if that cannot be.
+    """
+    try:
+        write_atomically(session.run.path / LADDER, (json.dumps(rungs, indent=2) + "\n").encode())
+    except OSError as error:
+        reason = error.strerror or error
+        return f"\n\n{LADDER} could not be written ({reason}); {RECORD} holds the same."
+    return ""
+
+
 def save_curve(session: Session, floors: Floors, history: History) -> str:
     """Draw the run's history with the floors into `curve.png`.
 
@@ -179,8 +193,7 @@ def save_curve(session: Session, floors: Floors, history: History) -> str:
 def completion_command(session: Session) -> str:
     """Return the next command to type, with a prompt that the run's alphabet can spell."""
     prompt = session.text.prompt
-    folder = shlex.quote(str(session.run.path))
-    return f"  python -m bhushgpt complete --run {folder} --prompt {shlex.quote(prompt)}"
+    return "  " + command("complete", "--run", session.run.path, "--prompt", prompt)
 
 
 @contextmanager
@@ -192,8 +205,8 @@ def saved_whatever_happens(folder: Path) -> Iterator[None]:
         found = list_checkpoints(folder)
         if found:
             error.add_note(
-                f"{found[-1].name} of {folder} is saved. To go on:\n"
-                f"  python -m bhushgpt train --resume {shlex.quote(str(folder))}"
+                f"{found[-1].name} of {folder} is saved. To go on:\n  "
+                + command("train", "--resume", folder)
             )
         raise
 

@@ -19,7 +19,7 @@ from bhushgpt.errors import UserError
 from bhushgpt.files import check_room
 from bhushgpt.forecast import check_memory, expected_bytes
 from bhushgpt.language_model import LanguageModel
-from bhushgpt.presets import RunConfig, build_model, preset
+from bhushgpt.presets import CHANGEABLE, RunConfig, build_model, preset, with_changes
 from bhushgpt.replay import shared_out
 from bhushgpt.runs.fine_tuning import (
     FineTuning,
@@ -55,7 +55,7 @@ from bhushgpt.speed import (
     sharing_notices,
     wrap,
 )
-from bhushgpt.storage import Checkpoint, load_checkpoint, load_distributed
+from bhushgpt.storage import Checkpoint, config_to_dict, load_checkpoint, load_distributed
 from bhushgpt.training import TrainState
 
 
@@ -67,7 +67,7 @@ def start_session(
     *,
     steps: int | None = None,
     accumulation: int | None = None,
-    seed: int | None = None,
+    changes: Mapping[str, Any] | None = None,
     options: RunOptions | None = None,
 ) -> Session:
     """Return a fresh run in the folder `out`.
@@ -79,19 +79,19 @@ def start_session(
         out: The run's folder; it must not hold a run.
         steps: Instead of the preset's.
         accumulation: Parts that a batch is computed in, instead of the preset's.
-        seed: Of weights, batches and dropout, instead of the preset's.
+        changes: Other settings than the preset's, by name: see `presets.CHANGEABLE`.
         options: How it is computed and saved.
 
     Raises:
         UserError: For anything that cannot be used; nothing is written then.
     """
     # A wrong name or number shows before the work.
-    draft = _config(preset_name, 2, steps, accumulation)
+    asked = (steps, accumulation, changes or {})
+    draft = _config(preset_name, 2, *asked)
     text = open_text(
         corpus_name, held_out=draft.held_out, context_length=draft.model.context_length
     )
-    config = _config(preset_name, text.tokenizer.vocab_size, steps, accumulation)
-    config = with_seed(config, seed)
+    config = _config(preset_name, text.tokenizer.vocab_size, *asked)
     return begin_session(config, text, corpus_name, world, out, options or RunOptions())
 
 
@@ -190,8 +190,16 @@ def begin_session(
     return session
 
 
-def _config(name: str, vocab_size: int, steps: int | None, accumulation: int | None) -> RunConfig:
-    return with_accumulation(preset(name, vocab_size, steps=steps), accumulation)
+def _config(
+    name: str,
+    vocab_size: int,
+    steps: int | None,
+    accumulation: int | None,
+    changes: Mapping[str, Any],
+) -> RunConfig:
+    return with_accumulation(
+        with_changes(preset(name, vocab_size, steps=steps), changes), accumulation
+    )
 
 
 def with_accumulation(config: RunConfig, accumulation: int | None) -> RunConfig:
@@ -200,13 +208,6 @@ def with_accumulation(config: RunConfig, accumulation: int | None) -> RunConfig:
         return config
     training = dataclasses.replace(config.training, accumulation_steps=accumulation)
     return dataclasses.replace(config, training=training)
-
-
-def with_seed(config: RunConfig, seed: int | None) -> RunConfig:
-    """Return the settings with another seed; None leaves the preset's."""
-    if seed is None:
-        return config
-    return dataclasses.replace(config, training=dataclasses.replace(config.training, seed=seed))
 
 
 def accelerated(
@@ -264,20 +265,21 @@ def _new_folder(
     return run if world.is_main else RunFolder.open(out)
 
 
-def open_session(folder: Path, device: torch.device) -> Session:
+def open_session(folder: Path, device: torch.device, corpus: str | None = None) -> Session:
     """Return an earlier run at a checkpoint, with its text, to be looked at.
 
     Args:
         folder: A run's folder (its newest checkpoint is taken), or one of its checkpoints, `last`
             and `best` too.
         device: Where the model is wanted.
+        corpus: Where the text is now, if it was moved.
 
     Raises:
         UserError: If there is no run or no checkpoint, or the text is gone or no longer the same.
     """
     run = run_of(folder)
     checkpoint = load_checkpoint(folder, device)
-    text = text_of(run, checkpoint.config, checkpoint.tokenizer)
+    text = text_of(run, checkpoint.config, checkpoint.tokenizer, corpus)
     world = World(device=device)
     return Session(
         run, checkpoint.config, text, checkpoint.state, world, stored_options(run.record)
@@ -289,34 +291,41 @@ def refuse_other_run(run: RunFolder, asked: Mapping[str, Any]) -> None:
 
     Args:
         run: The run.
-        asked: preset, corpus, steps and seed as typed; None where nothing was typed.
+        asked: preset, steps and `presets.CHANGEABLE` as typed; None where nothing was typed.
 
     Raises:
         UserError: Naming each difference, and which value holds.
     """
-    config = run.record.get("config", {})
-    training = config.get("training", {}) if isinstance(config, dict) else {}
-    its = {
-        "preset": run.record.get("preset"),
-        "corpus": run.record.get("corpus"),
-        "steps": training.get("steps"),
-        "seed": training.get("seed"),
-    }
-    if asked.get("corpus") is not None:
-        asked = {**asked, "corpus": corpus_place(asked["corpus"])}
-    other = [
-        f"--{name} is {value} in the run, and you asked for {asked[name]}"
-        for name, value in its.items()
-        if asked.get(name) is not None and asked[name] != value
+    its, done = run.record.get("preset"), run.record.get("steps_done", 0)
+    other = []
+    if asked.get("preset") not in (None, its):
+        other.append(f"--preset is {its} in the run, and you asked for {asked['preset']}")
+    if asked.get("steps") is not None and asked["steps"] < done:
+        other.append(f"--steps is {done} so far in the run, and you asked for {asked['steps']}")
+    other += [
+        f"--{name.replace('_', '-')} is {value} in the run, and you asked for {asked[name]}"
+        for name, value in _changeable(run.record.get("config")).items()
+        if asked.get(name) not in (None, value)
     ]
     if other:
         raise UserError(
             f"The run in {run.path} was started with other settings: {'; '.join(other)}. The "
             "steps that are done were made with the run's own, so these hold: leave what differs "
             "out to go on, or leave --resume out to train a new run. What may change on the way: "
-            "--device, --precision, --compile, --strategy, --accumulation, --save-every, --keep "
-            "and --tensorboard."
+            "--steps (more of them), where the same --corpus lies, --device, --precision, "
+            "--compile, --strategy, --accumulation, --save-every, --keep and --tensorboard."
         )
+
+
+def _changeable(config: Any) -> dict[str, Any]:
+    """Return what a run's record says of the settings that can be asked for."""
+    whole = config if isinstance(config, dict) else {}
+    found = {}
+    for name, part in CHANGEABLE.items():
+        place = whole if part == "run" else whole.get(part)
+        if isinstance(place, dict) and name in place:
+            found[name] = place[name]
+    return found
 
 
 def resume_session(
@@ -324,6 +333,8 @@ def resume_session(
     world: World,
     *,
     asked: Mapping[str, Any] | None = None,
+    corpus: str | None = None,
+    steps: int | None = None,
     accumulation: int | None = None,
     skip_batch: int | None = None,
 ) -> Session:
@@ -333,6 +344,9 @@ def resume_session(
         folder: A run's folder, or one of its checkpoints.
         world: Where to train, and with whom; it may be other than before.
         asked: Options that are wanted now (fields of `RunOptions`); None is as before.
+        corpus: Where the text is now, if it was moved.
+        steps: More steps than were planned, also for a run that is finished; or fewer, but not
+            fewer than are done.
         accumulation: Parts that a batch is computed in from now on.
         skip_batch: A batch to leave out, such as one that made the loss infinite.
 
@@ -347,21 +361,40 @@ def resume_session(
     before = stored_options(run.record)
     options = changed_options(before, asked or {})
     checkpoint = _loaded(folder, world, options)
-    config = with_accumulation(checkpoint.config, accumulation)
+    config = _with_steps(with_accumulation(checkpoint.config, accumulation), steps)
     options, acceleration, notices = accelerated(options, config, world)
     changes = option_changes(before, options) + _other_changes(run, checkpoint, config, world)
     if changes:
         notices.append(f"Other than before, as it is asked for now: {'; '.join(changes)}.")
     origin = stored_origin(run, config, checkpoint.tokenizer)
-    text = text_of(run, config, checkpoint.tokenizer)
+    text = text_of(run, config, checkpoint.tokenizer, corpus)
     with memory_explained(config, world.device):
         parts = config.training.accumulation_steps
         model = checkpoint.state.model
         loss = wrap(model, acceleration, world, options.strategy, accumulation_steps=parts)
     if checkpoint.random is not None:
         checkpoint.random.restore(world.device)
-    _note(run, options, world, skip_batch)
-    return Session(run, config, text, checkpoint.state, world, options, loss, notices, origin)
+    _note(run, config, options, world, skip_batch, corpus)
+    session = Session(run, config, text, checkpoint.state, world, options, loss, notices, origin)
+    if config.training.steps != checkpoint.config.training.steps:
+        notices.append(_longer(config))
+        session.save()  # from now on the run has so many, also if it is stopped at once
+    return session
+
+
+def _with_steps(config: RunConfig, steps: int | None) -> RunConfig:
+    if steps is None:
+        return config
+    return dataclasses.replace(config, training=dataclasses.replace(config.training, steps=steps))
+
+
+def _longer(config: RunConfig) -> str:
+    if config.training.schedule == "constant":
+        return "The learning rate is the same all along, so it is as if planned so from the start."
+    return (
+        "The learning rate follows the new number of steps from here on, so the result is near, "
+        "but not equal, to that of a run planned so from the start."
+    )
 
 
 def _loaded(folder: Path, world: World, options: RunOptions) -> Checkpoint:
@@ -374,6 +407,7 @@ def _other_changes(run: RunFolder, checkpoint: Checkpoint, config: Any, world: W
     before = run.record
     parts, were = (c.training.accumulation_steps for c in (config, checkpoint.config))
     pairs = (
+        ("--steps", config.training.steps, checkpoint.config.training.steps),
         ("--accumulation", parts, were),
         ("the device", world.device.type, before.get("device", world.device.type)),
         ("the number of processes", world.size, before.get("processes", world.size)),
@@ -381,11 +415,20 @@ def _other_changes(run: RunFolder, checkpoint: Checkpoint, config: Any, world: W
     return [f"{name} is {now} (it was {then})" for name, now, then in pairs if now != then]
 
 
-def _note(run: RunFolder, options: RunOptions, world: World, skip_batch: int | None) -> None:
+def _note(
+    run: RunFolder,
+    config: RunConfig,
+    options: RunOptions,
+    world: World,
+    skip_batch: int | None,
+    corpus: str | None,
+) -> None:
     """Write down how the run goes on; every process needs to know what is skipped."""
     skipped = run.record.get("skipped_batches", [])
     if skip_batch is not None:
         skipped = sorted({*skipped, skip_batch})
         run.record["skipped_batches"] = skipped
+    if corpus is not None:
+        run.record["corpus"] = corpus_place(corpus)
     if world.is_main:
-        run.update(**machine_facts(options, world))
+        run.update(config=config_to_dict(config), **machine_facts(options, world))

@@ -14,7 +14,7 @@ from bhushgpt.corpus import load_text
 from bhushgpt.data import PreparedTokens, TokenFile, is_tokens_folder
 from bhushgpt.errors import UserError
 from bhushgpt.ngrams import Floors, count_floors
-from bhushgpt.tokenizers import CharTokenizer, Tokenizer, Unknown
+from bhushgpt.tokenizers import CharTokenizer, Tokenizer, Unknown, end_of_text
 
 # Of a text of any length so much is judged and counted: seconds on a laptop.
 JUDGED_TOKENS = 2**18
@@ -206,5 +206,5 @@ def _prepared(
 
 def _text_bytes(ids: np.ndarray, tokenizer: Tokenizer) -> int:
     """Return the UTF-8 bytes of the text that the ids stand for, the marks between not counted."""
-    end = getattr(tokenizer, "eot_id", None)
+    end = end_of_text(tokenizer)
     return len(tokenizer.decode(ids[ids != end] if end is not None else ids).encode())

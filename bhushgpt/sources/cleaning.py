@@ -31,6 +31,14 @@ _FOREIGN = {
     b"7z\xbc\xaf\x27\x1c": "a 7z archive",
     b"{\\rtf": "a document in RTF (Word and TextEdit write it)",
     b"\xd0\xcf\x11\xe0": "an old Word document",
+    b"\x89PNG": "a picture (PNG)",
+    b"\xff\xd8\xff": "a picture (JPEG)",
+    b"GIF8": "a picture (GIF)",
+    b"\x04\x22\x4d\x18": "a file packed with lz4",
+    b"\x1f\x9d": "a file packed with compress (.Z)",
+    b"Rar!": "a rar archive",
+    b"SQLite format 3": "a database (SQLite)",
+    b"%!PS": "a PostScript file",
     b"version https://git-lfs.github.com/": "a pointer of Git LFS in the place of a file",
 }
 _WAY_OUT = {
@@ -178,9 +186,7 @@ def _not_utf8(raw: bytes, offset: int, name: str, short: str) -> str:
         f"{number:,}) fits no character"
     )
     if not readings:
-        return (
-            said + "fits no character, nor is it a text in another encoding: it is damaged there."
-        )
+        return said + ", nor is it a text in another encoding: it is damaged there."
     shown = "".join(f"\n  {encoding:<12} {text}" for encoding, text in list(readings.items())[:7])
     return (
         f"{said}. In other encodings the line reads:{shown}\nTake the one that "
@@ -204,8 +210,8 @@ def _convert(name: str, encoding: str) -> str:
 # Seen in real files: "THE" and "THIS", "EBOOK" and "ETEXT", with and without the space after the
 # stars, with the title broken over two lines; before 2000 the book began after the small print.
 _MARKER = (
-    r"^[ \t]*\*{{3}}[ \t]*{word} OF (?:THE|THIS) PROJECT GUTENBERG E(?:BOOK|TEXT)"
-    r"[^*]{{0,300}}\*{{3}}.*$"
+    r"^[ \t\u00a0]*\*{{3,}}[ \t]*{word} OF (?:THE|THIS) PROJECT GUTENBERG E(?:BOOK|TEXT)"
+    r"(?:(?!\*{{3}})[\s\S]){{0,300}}\*{{3,}}.*$"
 )
 _START = re.compile(
     rf"{_MARKER.format(word='START')}|^[ \t]*\*END\*?[ \t]*THE SMALL PRINT!.*$", re.I | re.M

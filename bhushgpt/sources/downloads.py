@@ -7,6 +7,7 @@ Lesson: notebook 03.
 """
 
 import io
+import re
 import subprocess
 import sys
 import tempfile
@@ -29,7 +30,9 @@ def is_web_page(start: bytes) -> bool:
         >>> is_web_page(b"\r\n<!DOCTYPE html><html>Please log in."), is_web_page(b"To Sherlock")
         (True, False)
     """
-    start = start[:500].lstrip(b"\xef\xbb\xbf \r\n\t").lower()
+    start = start[:1000].lstrip(b"\xef\xbb\xbf \r\n\t").lower()
+    # What a browser puts before it, and what XHTML begins with.
+    start = re.sub(rb"\A(?:(?:<!--.*?-->|<\?xml.*?\?>)\s*)+", b"", start, flags=re.S)
     return start.startswith((b"<!doctype html", b"<html"))
 
 
@@ -65,7 +68,7 @@ URL_SECONDS = 30
 # What pip says (lower case), and what that means for a learner; the first that fits is taken.
 _PIP_SAYS = (
     ("ssl module", NO_SSL),
-    ("no module named pip", "this Python has no pip (try: python -m ensurepip)"),
+    ("no module named pip", "this Python has no pip (its module ensurepip brings it)"),
     ("no space left", "the disk is full"),
     ("certificate", "the package index's certificate was not accepted (a proxy in between?)"),
     ("connection", "the package index could not be reached"),

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from bhushgpt.devices import abilities
 from bhushgpt.errors import UserError, nearest
 from bhushgpt.language_model import next_token_loss
 from bhushgpt.presets import RunConfig
@@ -115,7 +116,8 @@ activation_checkpointing=False, cheap_dropout=False, quick_layers=True)
     if compile not in ("auto", "on", "off"):
         raise UserError(f"compile is {compile!r}: it must be auto, on or off.")
     device = torch.device(device)
-    compiled, notices = compile == "on" or (compile == "auto" and device.type == "cuda"), []
+    can = abilities(device)
+    compiled, notices = compile == "on" or (compile == "auto" and can.compiles), []
     if compiled and (trouble := compile_trouble(device.type)):
         compiled, notices = False, [trouble]
     large = config.model.vocab_size >= LARGE_VOCABULARY
@@ -123,8 +125,8 @@ activation_checkpointing=False, cheap_dropout=False, quick_layers=True)
         precision=pick_precision(device, precision),
         compile=compiled,
         chunk_tokens=CHUNK_TOKENS if large and hasattr(config.model, "n_layer") else 0,
-        cheap_dropout=device.type == "cpu" and getattr(config.model, "dropout", 0.0) > 0,
-        quick_layers=device.type == "cpu",
+        cheap_dropout=can.host and getattr(config.model, "dropout", 0.0) > 0,
+        quick_layers=can.host,
     )
     return acceleration, notices
 

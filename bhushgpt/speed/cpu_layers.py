@@ -38,6 +38,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from bhushgpt.attention import CausalSelfAttention, Past, causal_mask
+from bhushgpt.devices import abilities
 
 SCORES_AT_ONCE = 2**20  # scores of a block: 2 to 4 MB
 
@@ -79,7 +80,7 @@ class QuickAttention(CausalSelfAttention):
         dropping = self.training and self.weight_dropout.p > 0
         watched = self.weights._forward_hooks or self.weights._forward_pre_hooks
         training = torch.is_grad_enabled() and not torch.compiler.is_compiling()
-        return x.device.type == "cpu" and training and not (special or dropping or watched)
+        return abilities(x.device).host and training and not (special or dropping or watched)
 
 
 def _by_head(qkv: Tensor, n_head: int) -> Tensor:
@@ -187,7 +188,7 @@ class CheapDropout(nn.Dropout):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return a tensor of the same shape, thinned out while training."""
-        if not self.training or not 0 < self.p < 1 or input.device.type != "cpu":
+        if not self.training or not 0 < self.p < 1 or not abilities(input.device).host:
             return super().forward(input)
         return _Masked.apply(input, random_mask(input.shape, self.p, input.dtype), self.p)
 
@@ -226,7 +227,7 @@ class SigmoidGELU(nn.GELU):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return a tensor of the same shape."""
-        if self.approximate != "tanh" or input.device.type != "cpu":
+        if self.approximate != "tanh" or not abilities(input.device).host:
             return super().forward(input)
         if torch.compiler.is_compiling():
             return input * torch.sigmoid(input * (LINEAR + CUBIC * input * input))
@@ -277,9 +278,9 @@ class FusedBiasLinear(nn.Linear):
         dtype = input.dtype
         if torch.is_autocast_enabled("cpu"):
             dtype = torch.get_autocast_dtype("cpu")
-        if self.bias is None or torch.compiler.is_compiling() or input.device.type != "cpu":
+        if self.bias is None or torch.compiler.is_compiling() or not abilities(input.device).host:
             return super().forward(input)
-        if not torch.is_grad_enabled() or not can_fuse(dtype):
+        if not torch.is_grad_enabled() or not can_fuse(dtype) or input.dim() < 2:
             return super().forward(input)
         return _FusedBias.apply(input.to(dtype), self.weight.to(dtype), self.bias.to(dtype))
 

@@ -45,7 +45,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
-from bhushgpt.devices import abilities, pick_device
+from bhushgpt.devices import abilities, pick_device, seed_random
 from bhushgpt.errors import UserError, nearest
 from bhushgpt.speed.acceleration import AcceleratedLoss, Acceleration, accelerate
 from bhushgpt.training import LossFunction, Report, StepBatches
@@ -167,7 +167,7 @@ def join_world(device: str = "auto") -> Iterator[World]:
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     store, rank, _ = next(rendezvous("env://"))
     dist.init_process_group(
-        "nccl" if chosen.type == "cuda" else "gloo",
+        abilities(chosen).together,
         store=PrefixStore(f"attempt {attempt}", store),
         rank=rank,
         world_size=size,
@@ -201,7 +201,14 @@ def sharing_notices(world: World) -> list[str]:
 
 def _own_device(name: str, local_rank: int) -> torch.device:
     chosen = pick_device(name)
-    if chosen.type != "cuda":
+    if abilities(chosen).together is None:  # Apple's GPU computes for one process only
+        if name != "auto":
+            raise UserError(
+                f"Several processes cannot compute together on {chosen.type}. Train with one "
+                "process, or with --device cpu."
+            )
+        chosen = torch.device("cpu")
+    if abilities(chosen).host:
         return chosen
     there = torch.cuda.device_count()
     if local_rank >= there:
@@ -288,7 +295,7 @@ class _TogetherLoss(AcceleratedLoss):
         self.sharded = isinstance(model, FSDPModule)
         self.inside: nn.Module = _Inside(model, alone)
         if not self.sharded:
-            cards = [world.device] if world.device.type == "cuda" else None
+            cards = None if abilities(world.device).host else [world.device]
             self.inside = DistributedDataParallel(self.inside, device_ids=cards)
         self.first_weight = next(p for p in model.parameters() if p.requires_grad)
         self.part = 0
@@ -310,8 +317,7 @@ def _own_randomness(world: World) -> None:
         return
     own = (torch.initial_seed() + 7_919_000_003 * world.rank) % 2**63
     torch.default_generator.manual_seed(own)
-    if world.device.type == "cuda":
-        torch.cuda.manual_seed(own)
+    seed_random(world.device, own)
 
 
 class _Mean(torch.autograd.Function):

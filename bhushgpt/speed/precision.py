@@ -21,7 +21,7 @@ from weakref import WeakSet
 import torch
 from torch import Tensor, nn
 
-from bhushgpt.devices import describe_device
+from bhushgpt.devices import abilities, describe_device
 from bhushgpt.errors import UserError, nearest
 from bhushgpt.timing import alternate, speedup
 from bhushgpt.training import LossFunction, NonFinite, Report, StepBatches, TrainState, train
@@ -37,9 +37,9 @@ FIRST_SCALE, LARGEST_SCALE = 2.0**16, 2.0**24
 def pick_precision(device: torch.device | str, wanted: str = "auto") -> Precision:
     """Return the type to compute matrix products in, the one that helps on this device.
 
-    "auto" is bfloat16 where the hardware computes with it and a matrix product of a layer's shape
-    was measured to be faster, float16 on NVIDIA cards that are too old for that (V100, T4), and
-    float32 elsewhere.
+    "auto" is bfloat16 on NVIDIA cards that compute with it, and on CPUs that do if a matrix product
+    of a layer's shape was measured to be faster; float16 on NVIDIA cards that are too old for that
+    (V100, T4), and float32 elsewhere.
 
     Args:
         device: Where the model computes.
@@ -52,20 +52,24 @@ def pick_precision(device: torch.device | str, wanted: str = "auto") -> Precisio
     'float32'
     """
     device = torch.device(device)
-    able = describe_device(device).dtypes
+    able, can = describe_device(device).dtypes, abilities(device)
     if wanted == "auto":
-        if "bfloat16" in able and device.type != "mps" and bfloat16_speedup(device) > WORTHWHILE:
+        if "bfloat16" in able and (can.small_types or (can.host and _measured(device))):
             return "bfloat16"
-        return "float16" if device.type == "cuda" and "float16" in able else "float32"
+        return "float16" if can.small_types and "float16" in able else "float32"
     for precision in PRECISIONS:
         if precision == wanted:
-            if device.type == "cuda" and precision not in able:
+            if can.small_types and precision not in able:
                 raise UserError(
                     f"This card cannot compute with {wanted}; it can with {', '.join(able)}. Use "
                     f"--precision {pick_precision(device)}, or auto."
                 )
             return precision
     raise UserError(f"There is no precision {wanted!r}. {nearest(wanted, ['auto', *PRECISIONS])}")
+
+
+def _measured(device: torch.device) -> bool:
+    return bfloat16_speedup(device) > WORTHWHILE
 
 
 @cache

@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bhushgpt.devices import abilities
 from bhushgpt.errors import UserError
 from bhushgpt.gpt import GPT
 
@@ -63,9 +64,9 @@ class Int8Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (..., O) for x (..., I), in the type of x."""
-        rows = x.flatten(0, -2)  # (N, I)
+        rows = x.reshape(-1, x.shape[-1])  # (N, I)
         result = self.function(len(rows))(rows)  # (N, O)
-        return result.to(x.dtype).view(*x.shape[:-1], -1)
+        return result.to(x.dtype).view(*x.shape[:-1], len(self.scales))
 
     def function(self, n_rows: int) -> Callable[[Tensor], Tensor]:
         """Return what maps n_rows inputs (N, I) to outputs (N, O) and looks nothing up.
@@ -167,9 +168,11 @@ def with_packed_weights(model: GPT, dtype: torch.dtype = torch.bfloat16) -> GPT:
     >>> with_packed_weights(model)(torch.tensor([[1, 2]])).shape
     torch.Size([1, 2, 7])
     """
-    kind = next(model.parameters()).device.type
-    if kind != "cpu" or not torch.backends.mkldnn.is_available():
-        where = f"on the device {kind}" if kind != "cpu" else "in this build of PyTorch"
+    device = next(model.parameters()).device
+    if not abilities(device).host or not torch.backends.mkldnn.is_available():
+        where = (
+            "in this build of PyTorch" if abilities(device).host else f"on the device {device.type}"
+        )
         raise UserError(
             f"Weights cannot be sorted {where}: that is a means of oneDNN for CPUs. Use "
             "model.bfloat16() there."

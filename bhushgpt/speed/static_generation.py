@@ -29,11 +29,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bhushgpt.attention import CausalSelfAttention
+from bhushgpt.devices import abilities
 from bhushgpt.errors import UserError
 from bhushgpt.generation import Sampling, generate, next_ids
 from bhushgpt.gpt import GPT
 from bhushgpt.kv_cache import Cached, known_ids, later_half
-from bhushgpt.language_model import LanguageModel, eval_mode
+from bhushgpt.language_model import LanguageModel, check_tensor, eval_mode
 from bhushgpt.positions import Positions, Rotary
 from bhushgpt.speed.small_weights import Int8Linear, PackedLinear
 from bhushgpt.transformer import MLP, Block
@@ -242,15 +243,16 @@ class RecordedStep:
         self._ids, self._at = ids.clone(), at.clone()
         # Libraries set themselves up in their first calls, which must not be recorded. A step may
         # be repeated: it writes the same keys and values to the same places.
-        side = torch.cuda.Stream(ids.device)
-        side.wait_stream(torch.cuda.current_stream(ids.device))
-        with torch.cuda.stream(side):
-            for _ in range(3):
-                self._step(self._ids, self._at)
-        torch.cuda.current_stream(ids.device).wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            self._logits = self._step(self._ids, self._at)
+        with torch.cuda.device(ids.device):  # a graph records what the current card does
+            side = torch.cuda.Stream()
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                for _ in range(3):
+                    self._step(self._ids, self._at)
+            torch.cuda.current_stream().wait_stream(side)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                self._logits = self._step(self._ids, self._at)
         self._graph = graph
 
 
@@ -301,6 +303,7 @@ class FastCached(LanguageModel):
     @torch.no_grad()
     def forward(self, ids: Tensor) -> Tensor:
         """Return logits of the new ids of (B, T); the last position is always among them."""
+        check_tensor(ids)
         if self._plain:
             with eval_mode(self._model[0]):
                 return self._plain[0](ids)
@@ -345,11 +348,12 @@ def make_step(model: GPT, stores: list[Tensor], *, compiled: bool = False) -> St
     On an NVIDIA GPU it is recorded at its first call and replayed after that. On a CPU it reads the
     filled places only, unless it is compiled.
     """
-    filled_only = stores[0].device.type == "cpu" and not compiled
+    can = abilities(stores[0].device)
+    filled_only = can.host and not compiled
     module = StaticStep(model, stores, filled_only=filled_only)
     if compiled:
         module.compile(dynamic=False)
-    return RecordedStep(module) if stores[0].is_cuda else module
+    return RecordedStep(module) if can.records else module
 
 
 def generate_together(

@@ -61,6 +61,7 @@ from bhushgpt.training import TrainState
 
 MODEL, OPTIMIZER, RANDOM = "model.safetensors", "optimizer.safetensors", "random.safetensors"
 SETTINGS, TOKENIZER = "config.json", "tokenizer.json"
+MOST_TRIES = 20  # to read a checkpoint of a run that is saving meanwhile
 
 
 @dataclass(frozen=True)
@@ -222,11 +223,36 @@ def load_checkpoint(
             a model that is used and not trained on. The state's optimizer is a fresh one then.
         read: Reads the tensors, given the verified folder (notebook 15 has another way).
 
+    A run may be in training meanwhile: where its newest checkpoint makes room for a newer one while
+    it is read, that one is taken.
+
     Raises:
         UserError: If the folder holds no checkpoint, a file is missing, damaged or foreign, or the
             checkpoint is not the one asked for.
     """
-    folder = _checkpoint_folder(folder.expanduser())
+    named = folder.expanduser()
+    wanted = (asked, asked_tokenizer, optimizer, read)
+    for _ in range(MOST_TRIES):
+        found = _checkpoint_folder(named)
+        try:
+            return _load(found, torch.device(device), *wanted)
+        except (UserError, OSError):
+            if found == named or (found / MANIFEST).is_file():
+                raise
+    raise UserError(
+        f"{named} is being written faster than its checkpoints can be read. Try again when that "
+        "run has ended, or let it save less often (--save-every)."
+    )
+
+
+def _load(
+    folder: Path,
+    device: torch.device,
+    asked: Any,
+    asked_tokenizer: Tokenizer | None,
+    optimizer: bool,
+    read: "StateReader | None",
+) -> Checkpoint:
     files = verify_manifest(folder, skip=() if optimizer else (OPTIMIZER,))["files"]
     needed = (MODEL, SETTINGS, TOKENIZER, *((OPTIMIZER,) if optimizer else ()))
     missing = [name for name in needed if name not in files]
@@ -236,9 +262,9 @@ def load_checkpoint(
         settings = Settings.read(folder)
         refuse_other_model(settings.config.model, asked, settings.tokenizer, asked_tokenizer)
         if read is not None:
-            state = read(folder, settings, torch.device(device))
+            state = read(folder, settings, device)
         else:
-            state = read_state(folder, settings, torch.device(device), optimizer=optimizer)
+            state = read_state(folder, settings, device, optimizer=optimizer)
         random = RandomState(load_tensors(folder / RANDOM)) if RANDOM in files else None
     except UserError:
         raise

@@ -32,7 +32,8 @@ from typing import Any, NotRequired, TypedDict
 
 from safetensors import SafetensorError
 
-from bhushgpt.errors import UserError
+from bhushgpt.environment import command
+from bhushgpt.errors import UserError, is_whole
 from bhushgpt.files import (
     NoRoom,
     check_room,
@@ -76,7 +77,7 @@ def followed(folder: Path, link: str) -> Path | None:
     """Return the checkpoint that `folder/link` means, or nothing if there is none.
 
     A link to anything but a checkpoint's folder beside it is not followed. Where a copy of the run
-    has lost the file `best`, the manifests say which it is.
+    has lost the file `best`, or what stood in it, the manifests say which it is.
     """
     place = folder / link
     name = ""
@@ -91,7 +92,8 @@ def followed(folder: Path, link: str) -> Path | None:
     found = folder / name
     if STEP_NAME.fullmatch(name) and found.is_dir():
         return found
-    return _best_by_manifest(folder) if link == BEST and not os.path.lexists(place) else None
+    lost = not os.path.lexists(place) or (place.is_file() and not place.is_symlink())
+    return _best_by_manifest(folder) if link == BEST and lost else None
 
 
 def _twin(copy: Path) -> Path | None:
@@ -272,7 +274,7 @@ def latest_checkpoint(folder: Path) -> Path:
     if not found:
         raise UserError(
             f"There is no checkpoint in {folder}: no folder step_... with a {MANIFEST} in it. "
-            "Name the folder of a run, or train a new one: python -m bhushgpt train"
+            f"Name the folder of a run, or train a new one: {command('train')}"
         )
     return found[-1]
 
@@ -432,7 +434,7 @@ def new_checkpoint(
     ...     sorted(path.name for path in Path(name).glob("*/*") if not path.parent.is_symlink())
     ['manifest.json', 'notes.txt']
     """
-    if keep < 1:
+    if not (is_whole(keep) and keep >= 1):
         raise UserError(f"keep is {keep}: at least 1 checkpoint must be kept.")
     folder = folder.expanduser().absolute()  # whatever folder the caller changes to meanwhile
     name = f"step_{step:08d}"

@@ -29,8 +29,9 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
+from bhushgpt.devices import restore_random
 from bhushgpt.errors import UserError
-from bhushgpt.files import flush, open_regular
+from bhushgpt.files import flush, named_in_utf8, open_regular, refuse_pointer
 from bhushgpt.training import TrainState
 
 # The largest GPT-2 has 580 tensors, and AdamW three for each: a few hundred kilobytes of header.
@@ -83,6 +84,7 @@ def read_header(file: Path) -> dict[str, TensorFacts]:
     ...     read_header(Path(folder, "a.safetensors"))
     {'a': TensorFacts(dtype=torch.float32, shape=(2, 3))}
     """
+    refuse_pointer(file)
     with open_regular(file) as stream:
         start = stream.read(8)
         size = stream.seek(0, 2)
@@ -99,7 +101,7 @@ def read_header(file: Path) -> dict[str, TensorFacts]:
             "is not a checkpoint of this course."
         )
     try:
-        with safe_open(file, "pt") as tensors:
+        with named_in_utf8(file) as place, safe_open(place, "pt") as tensors:
             names = tensors.keys()
             if len(names) > MOST_TENSORS:
                 raise UserError(
@@ -131,10 +133,10 @@ def load_tensors(file: Path, device: torch.device | str = "cpu") -> dict[str, Te
     """
     names = read_header(file)
     try:
-        with safe_open(file, "pt", device=str(device)) as tensors:
-            # Cloned, since on a CPU the library hands out the file itself as memory: it could not
+        with named_in_utf8(file) as place, safe_open(place, "pt") as tensors:
+            # Copied, since on a CPU the library hands out the file itself as memory: it could not
             # be deleted on Windows, and its numbers begin wherever the header ends.
-            return {name: tensors.get_tensor(name).clone() for name in names}
+            return {name: tensors.get_tensor(name).to(device, copy=True) for name in names}
     except SafetensorError as error:
         raise UserError(f"{file} is no sound safetensors file: {error}. Get it again.") from error
 
@@ -332,6 +334,8 @@ def restore_optimizer(
     kept: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         name, _, what = key.rpartition(".")
+        # Counters stay where the optimizer wants them, which on some devices is the CPU.
+        tensor = tensor.to(slots[key].device)
         kept.setdefault(name, {})[what] = tensor if slots[key].dim() else tensor.reshape(())
     set_optimizer_state_dict(
         state.model,
@@ -446,7 +450,4 @@ class RandomState:
         np.random.set_state(("MT19937", *state))
         torch.set_rng_state(self.tensors["torch"].cpu())
         # A run that moves from the CPU to a GPU has nothing to restore there.
-        if device.type == "cuda" and "cuda" in self.tensors:
-            torch.cuda.set_rng_state(self.tensors["cuda"].cpu(), device)
-        if device.type == "mps" and "mps" in self.tensors:
-            torch.mps.set_rng_state(self.tensors["mps"].cpu())
+        restore_random(device, self.tensors.get(device.type))

@@ -42,8 +42,7 @@ def resume(folder, *more):
     ("asked", "named"),
     [
         (["--preset", "gpt-v1"], "--preset is gpt-v1-smoke in the run, and you asked for gpt-v1"),
-        (["--steps", "99"], "--steps is 30 in the run, and you asked for 99"),
-        (["--corpus", "sherlock"], "cats.txt in the run, and you asked for sherlock"),
+        (["--steps", "7"], "--steps is 30 so far in the run, and you asked for 7"),
     ],
 )
 def test_what_the_steps_so_far_depend_on_stays(asked, named, stopped, capsys):
@@ -52,7 +51,7 @@ def test_what_the_steps_so_far_depend_on_stays(asked, named, stopped, capsys):
     err = capsys.readouterr().err
     assert named in err
     assert "so these hold" in err
-    assert "What may change on the way: --device, --precision" in err
+    assert "What may change on the way: --steps (more of them)" in err
     assert whole_state(stopped) == before
 
 
@@ -61,9 +60,33 @@ def test_all_differences_are_named_at_once(stopped, capsys):
     assert re.search(r"--preset is .*; --steps is 30 .* asked for 7\.", capsys.readouterr().err)
 
 
-def test_another_out_folder_is_refused(stopped, capsys):
-    assert resume(stopped, "--out", "elsewhere") == 1
-    assert "a run goes on in its own folder" in capsys.readouterr().err
+def test_another_text_is_refused(stopped, tmp_path, capsys):
+    before = whole_state(stopped)
+    (tmp_path / "dogs.txt").write_text("the dog sat on the cat\n" * 100)
+    assert resume(stopped, "--corpus", tmp_path / "dogs.txt") == 1
+    assert "is another text than the one" in capsys.readouterr().err
+    assert whole_state(stopped) == before
+
+
+def test_another_out_folder_takes_a_copy_that_goes_on(stopped, unbroken, tmp_path, capsys):
+    before = whole_state(stopped)
+    assert resume(stopped, "--out", tmp_path / "new") == 0
+    assert f"It goes on in a copy, {tmp_path / 'new'}" in capsys.readouterr().out
+    assert whole_state(stopped) == before
+    assert whole_state(tmp_path / "new") == whole_state(unbroken)
+    assert resume(stopped, "--out", tmp_path / "new") == 1  # and overwrites nothing
+    assert "holds another run" in capsys.readouterr().err
+
+
+def test_more_steps_at_one_rate_are_those_of_a_longer_run(text, unbroken, tmp_path, capsys):
+    folder = shutil.copytree(unbroken, tmp_path / "copy", symlinks=True)
+    assert resume(folder, "--steps", "35") == 0  # although all 30 are done
+    said = capsys.readouterr().out
+    assert "--steps is 35 (it was 30)" in said and "near, but not equal" in said
+    assert history(folder)[-1]["step"] == 35
+    assert load_checkpoint(folder).config.training.steps == 35
+    assert resume(folder) == 0
+    assert "is finished: all 35 steps are done" in capsys.readouterr().out
 
 
 def test_the_command_it_was_started_with_may_be_typed_again(text, stopped, unbroken, capsys):
