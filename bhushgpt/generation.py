@@ -233,10 +233,7 @@ def as_in_texts(tokenizer: Tokenizer, prompt: str) -> str:
     tokenizer knows one of them only, that one is taken.
 
     >>> from bhushgpt.tokenizers import CharTokenizer
-    >>> as_in_texts(CharTokenizer("
-    aé"), "﻿aé
-    ") == "aé
-    "
+    >>> as_in_texts(CharTokenizer("\naé"), "\ufeffae\u0301\r\n") == "aé\n"
     True
     """
     text = plain_lines(prompt)
