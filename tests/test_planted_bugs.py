@@ -169,8 +169,7 @@ def test_splits_that_overlap_are_seen_in_the_text(healthy, floors):
     assert floors.found < 0.02
     assert planted.one_file(healthy).floors().found == 1.0
     assert planted.overlapping_windows(healthy).floors().found > 0.2
-    twice = planted.near_duplicates(healthy).floors()
-    assert 0.1 < twice.found - twice.found_usually
+    assert planted.near_duplicates(healthy).floors().found > 0.4
 
 
 def test_a_tokenizer_of_the_exam_fits_it_better(healthy):
@@ -216,7 +215,7 @@ def test_equal_dice_give_equal_texts_equal_masks(healthy):
 
 @pytest.mark.parametrize("bug", [planted.no_mask, planted.not_shifted])
 def test_a_leak_is_named_after_sixty_steps(bug):
-    recipe = Recipe.of(load_text("sherlock").text[:100_000], steps=60).but(glances=2)
+    recipe = Recipe.of(load_text("sherlock").text[:60_000], steps=60).but(glances=2)
     found = explain(bug(recipe).run().rows, recipe.floors())
     assert found.kind == "leaking", found
 
