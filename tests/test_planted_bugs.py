@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -114,12 +115,12 @@ def test_a_tied_head_as_it_comes_starts_far_above_guessing(healthy):
 
 
 def test_without_the_scale_scores_are_larger_by_the_root_of_the_head_size(healthy):
-    attention = planted.no_scale(healthy).untrained().blocks[0].attention
+    attention: Any = planted.no_scale(healthy).untrained().blocks[0].attention
     q, k = torch.randn(2, 1, 4, 6, attention.head_size)
     kept: list[torch.Tensor] = []
     attention.weights.register_forward_hook(lambda module, inputs, out: kept.append(out))
     attention.explicit(q, k, k)
-    scaled = healthy.untrained().blocks[0].attention
+    scaled: Any = healthy.untrained().blocks[0].attention
     scaled.weights.register_forward_hook(lambda module, inputs, out: kept.append(out))
     scaled.explicit(q * math.sqrt(attention.head_size), k, k)
     torch.testing.assert_close(kept[0], kept[1])
@@ -196,7 +197,7 @@ def test_the_answer_stands_in_the_prompt(healthy):
     half = inputs.shape[1] // 2
     assert torch.equal(inputs[:, :half], answers)
     assert torch.equal(inputs[:, half + 1 :], answers[:, :-1])
-    assert share_found(answers[0], inputs[0], half) == 1.0
+    assert share_found(answers[0].tolist(), inputs[0].tolist(), half) == 1.0
 
 
 def test_equal_dice_give_equal_texts_equal_masks(healthy):

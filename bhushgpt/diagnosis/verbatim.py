@@ -42,7 +42,7 @@ def share_found(
         )
     if len(text) < length:
         return 0.0
-    ours, theirs = _fingerprints(sample, length), _fingerprints(text, length)  # 2 x (W,)
+    ours, theirs = _fingerprints(sample, length), _fingerprints(text, length)
     return float(np.isin(ours, theirs).mean())
 
 
