@@ -146,7 +146,7 @@ base.tokens.weight.data_ptr()
             "Merge the additions that it has first (merged), or fine-tune all of its weights."
         )
     config = LoRAConfig(**vars(model.config), rank=rank, alpha=alpha)
-    tuned = config.build().to(model.tokens.weight.device)
+    tuned = config.build().to(model.tokens.weight)
     _share(tuned, model)
     return tuned.train(model.training)
 
@@ -171,7 +171,7 @@ def merged(model: GPT) -> GPT:
     for name, module in model.named_modules():
         if isinstance(module, LoRA):
             weights[f"{name}.weight"] = module.merged_weight().detach()
-    plain = model.config.plain.build().to(model.tokens.weight.device)
+    plain = model.config.plain.build().to(model.tokens.weight)
     plain.load_state_dict(weights)
     return plain.train(model.training)
 
