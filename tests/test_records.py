@@ -1,4 +1,4 @@
-"""The script of records: every trial can be built, and a record that stopped goes on where it was."""
+"""The script of records: every trial can be built, and a record that stopped goes on."""
 
 import importlib.util
 import json
