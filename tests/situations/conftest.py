@@ -6,7 +6,6 @@ import pytest
 
 from bhushgpt.commands.line import main
 
-collect_ignore = ["conftest.py"]  # for examples: there is another file of this name
 SENTENCE = "The café sat on the mat and the old dog sat on the log.\n"
 
 
