@@ -195,8 +195,12 @@ class BPETokenizer(JsonStored):
         if not names:
             return self._encoder.ids(text)
         ids: list[int] = []
-        for part in cut_at_names([text], names):
-            ids += [self.special_ids[part]] if part in names else self._encoder.ids(part)
+        # Grouped, since a text between two names may come in several parts.
+        for special, parts in groupby(cut_at_names([text], names), key=names.__contains__):
+            if special:
+                ids += map(self.special_ids.__getitem__, parts)
+            else:
+                ids += self._encoder.ids("".join(parts))
         return ids
 
     def _special_names(self, allowed: Collection[str] | Literal["all"]) -> set[str]:

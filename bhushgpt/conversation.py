@@ -27,6 +27,7 @@ class Conversation:
         tokenizer: The one it was trained with.
         sampling: How the model chooses. Each reply takes the next seed.
         n_tokens: The most tokens of one reply.
+        exact: As in `Cached`: without it, a talk longer than the context stays as fast.
 
     Attributes:
         ids: The whole text so far.
@@ -50,6 +51,7 @@ class Conversation:
         sampling: Sampling | None = None,
         *,
         n_tokens: int = 200,
+        exact: bool = True,
     ) -> None:
         if n_tokens < 1:
             raise UserError(f"n_tokens is {n_tokens}: a reply has at least 1 token.")
@@ -57,8 +59,8 @@ class Conversation:
         self.sampling = sampling or Sampling()
         self.n_tokens = n_tokens
         self.ids: list[int] = []
-        # Across turns: what was said is not computed again, and a long talk stays as fast.
-        self._cached = Cached(model, exact=False)
+        # Across turns: what was said is not computed again.
+        self._cached = Cached(model, exact=exact)
         self._special = set(getattr(tokenizer, "special_ids", {}).values())
         self._replies = 0
 

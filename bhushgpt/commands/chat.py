@@ -62,7 +62,9 @@ class Chat:
         checkpoint = load_checkpoint(self.run_folder, pick_device(self.device), optimizer=False)
         model = checkpoint.state.model
         assert isinstance(model, LanguageModel)
-        talk = Conversation(model, checkpoint.tokenizer, sampling, n_tokens=self.tokens)
+        talk = Conversation(
+            model, checkpoint.tokenizer, sampling, n_tokens=self.tokens, exact=False
+        )
         session = _Session(talk, at_terminal=sys.stdin.isatty() and sys.stdout.isatty())
         session.note(
             f"{checkpoint.config.preset} continues what you write; it sees the last "
