@@ -5,19 +5,30 @@ import sys
 import pytest
 
 from tools import test
-from tools.test import Step, chosen, lanes, run_all
+from tools.stored_form import ROOT
+from tools.test import Step, chosen, run_all, steps
 
 
 def step(name: str, code: str) -> Step:
     return Step(name=name, command=(sys.executable, "-c", code))
 
 
-def test_without_words_everything_runs_in_two_lanes() -> None:
+def test_without_words_everything_runs_the_long_steps_first() -> None:
     parts, names = chosen([], fast=False)
-    assert [[each.name for each in lane] for lane in lanes(parts, names)] == [
-        ["ruff check", "ruff format", "pyright", "unit tests"],
-        ["notebooks"],
+    assert [each.name for each in steps(parts, names)] == [
+        *(f"unit tests {n}" for n in (1, 2, 3)),
+        *(f"notebooks {n}" for n in (1, 2)),
+        *("ruff check", "ruff format", "pyright"),
     ]
+
+
+def test_the_steps_leave_no_test_and_no_notebook_out() -> None:
+    given = [word for each in steps(["unit", "notebooks"], []) for word in each.command]
+    there = [*(ROOT / "tests").rglob("test_*.py"), *(ROOT / "notebooks").glob("*.ipynb")]
+    for path in there:
+        place = str(path.relative_to(ROOT))
+        assert sum(place == word or place.startswith(f"{word}/") for word in given) == 1, place
+    assert {"bhushgpt", "tools"} <= set(given)
 
 
 def test_fast_leaves_the_notebooks_out() -> None:
@@ -25,15 +36,15 @@ def test_fast_leaves_the_notebooks_out() -> None:
 
 
 def test_a_name_means_that_notebook() -> None:
-    (lane,) = lanes(*chosen(["04_bigram"], fast=False))
-    assert lane[0].command[-1] == "notebooks/04_bigram.ipynb"
-    assert "--nbval-cell-timeout=120" in lane[0].command
+    (one,) = steps(*chosen(["04_bigram"], fast=False))
+    assert one.command[-1] == "notebooks/04_bigram.ipynb"
+    assert "--nbval-cell-timeout=120" in one.command
 
 
 def test_steps_run_small_and_write_elsewhere() -> None:
     names = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "BHUSHGPT_SCALE", "BHUSHGPT_RUNS")
     code = f"import os; print(*[os.environ[name] for name in {names}])"
-    (result,) = run_all([[step("environment", code)]])
+    (result,) = run_all([step("environment", code)])
     threads, policy, scale, runs = result.output.split()
     assert (threads, policy, scale) == ("1", "passive", "smoke")
     assert "bhushgpt" not in runs.lower()
@@ -41,7 +52,7 @@ def test_steps_run_small_and_write_elsewhere() -> None:
 
 def test_all_steps_run_also_after_a_failure() -> None:
     first = [step("broken", "print('why'); exit(3)"), step("next", "print('done')")]
-    results = run_all([first, [step("beside", "pass")]])
+    results = run_all([*first, step("beside", "pass")])
     assert [(each.step.name, each.passed) for each in results] == [
         ("broken", False),
         ("next", True),

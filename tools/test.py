@@ -6,8 +6,8 @@
     python tools/test.py notebooks 04_bigram  one notebook, compared with what it has stored
     python tools/test.py --fast               all but the notebooks
 
-All parts run, also after one has failed. Lint, types and unit tests take one processor core, the
-notebooks another. Notebooks run at the scale `smoke` and write into a folder that is thrown away.
+All parts run, also after one has failed, as steps of some minutes that two processor cores take one
+after the other. Notebooks run at the scale `smoke` and write into a folder that is thrown away.
 """
 
 import argparse
@@ -15,9 +15,9 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -79,24 +79,45 @@ def check_steps() -> list[Step]:
 
 
 def unit_steps() -> list[Step]:
-    """Return unit tests and doctests: the folders that pyproject.toml names."""
-    return [Step(name="unit tests", command=python("pytest"), environment={"MPLBACKEND": "agg"})]
+    """Return unit tests and doctests, shared out among steps that take about as long."""
+    folders = ("exercises", "faults", "interop", "situations")
+    first, second = _halves(sorted((ROOT / "tests").glob("test_*.py")))
+    shares = {
+        "unit tests 1": [f"tests/{name}" for name in folders],
+        "unit tests 2": first,
+        "unit tests 3": [*second, "bhushgpt", "tools"],
+    }
+    inline = {"MPLBACKEND": "agg"}
+    return [
+        Step(name=name, command=python("pytest", *share), environment=inline)
+        for name, share in shares.items()
+    ]
 
 
 def notebook_steps(names: Sequence[str]) -> list[Step]:
     """Return the run of the named notebooks, or of all, each compared with its stored outputs."""
-    files = [f"notebooks/{Path(name).stem}.ipynb" for name in names] or ["notebooks"]
     # Pictures that a cell leaves open would be shown to a learner, so they are here.
     inline = {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}
-    command = python("pytest", *NBVAL, "-p", "no:cacheprovider", *files)
-    return [Step(name="notebooks", command=command, environment=inline)]
+    common = (*NBVAL, "-p", "no:cacheprovider")
+    files = [f"notebooks/{Path(name).stem}.ipynb" for name in names]
+    shares = [files] if files else _halves(sorted((ROOT / "notebooks").glob("*.ipynb")))
+    return [
+        Step(name=name, command=python("pytest", *common, *share), environment=inline)
+        for name, share in zip(("notebooks 1", "notebooks 2"), shares, strict=False)
+    ]
 
 
-def lanes(parts: Sequence[str], names: Sequence[str]) -> list[list[Step]]:
-    """Return what to run: lists of steps, the lists beside each other."""
-    first = (check_steps() if "check" in parts else []) + (unit_steps() if "unit" in parts else [])
-    second = notebook_steps(names) if "notebooks" in parts else []
-    return [lane for lane in (first, second) if lane]
+def _halves(paths: Sequence[Path]) -> list[list[str]]:
+    """Return every other path, and the others: neighbours take about as long."""
+    places = [str(path.relative_to(ROOT)) for path in paths]
+    return [places[::2], places[1::2]]
+
+
+def steps(parts: Sequence[str], names: Sequence[str]) -> list[Step]:
+    """Return what to run, the long steps first, so that two cores end at about the same time."""
+    found = unit_steps() if "unit" in parts else []
+    found += notebook_steps(names) if "notebooks" in parts else []
+    return found + (check_steps() if "check" in parts else [])
 
 
 def environment_for_tests(scratch: str) -> dict[str, str]:
@@ -139,29 +160,23 @@ def run(step: Step, environment: dict[str, str]) -> Result:
     )
 
 
-def run_lane(lane: Sequence[Step], environment: dict[str, str], results: list[Result]) -> None:
-    """Run steps one after the other; what failed is shown in full at once, the rest in a line."""
-    for step in lane:
+def run_all(work: Sequence[Step], workers: int = 2) -> list[Result]:
+    """Run all steps, so many at a time, and return their results in the steps' order.
+
+    What failed is shown in full at once, the rest in a line.
+    """
+
+    def shown(step: Step) -> Result:
         result = run(step, environment)
-        results.append(result)
-        shown = result.line() if result.passed else f"\n{result.output}\n{result.line()}\n"
-        print(shown, flush=True)
+        print(
+            result.line() if result.passed else f"\n{result.output}\n{result.line()}\n", flush=True
+        )
+        return result
 
-
-def run_all(work: Sequence[Sequence[Step]]) -> list[Result]:
-    """Run all lanes beside each other and return all results in the lanes' order."""
-    found: list[list[Result]] = [[] for _ in work]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         environment = environment_for_tests(scratch)
-        threads = [
-            threading.Thread(target=run_lane, args=(lane, environment, results))
-            for lane, results in zip(work, found, strict=True)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    return [result for results in found for result in results]
+        with ThreadPoolExecutor(workers) as pool:
+            return list(pool.map(shown, work))
 
 
 def chosen(words: Sequence[str], *, fast: bool) -> tuple[list[str], list[str]]:
@@ -191,7 +206,7 @@ def main(arguments: list[str] | None = None) -> int:
     start = time.monotonic()
     print(f"Running: {', '.join(parts)}. Output comes when a step has ended.", flush=True)
     try:
-        results = run_all(lanes(parts, names))
+        results = run_all(steps(parts, names))
     except KeyboardInterrupt:
         print("\nStopped.")
         return 130
