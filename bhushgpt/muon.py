@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bhushgpt.devices import abilities
 from bhushgpt.errors import UserError
 from bhushgpt.optimizers import parameter_groups
 from bhushgpt.training_config import TrainingConfig
@@ -200,11 +201,11 @@ class MuonConfig(TrainingConfig):
             group | {"params": [weight for weight in group["params"] if id(weight) not in hidden]}
             for group in parameter_groups(model, self.weight_decay)
         ]
-        kinds = {parameter.device.type for parameter in model.parameters()}
+        devices = {parameter.device for parameter in model.parameters()}
         adamw = torch.optim.AdamW(
             [group for group in rest if group["params"]],
             lr=self.learning_rate,
             betas=self.betas,
-            fused=kinds <= {"cpu", "cuda"},
+            fused=all(abilities(device).one_pass for device in devices),
         )
         return Together(muon, adamw)

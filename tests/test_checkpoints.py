@@ -213,7 +213,7 @@ def changed(saved, path, value):
         ("config.model", "x", r"config\.json.*Expected `object`, got `str` - at `\$\.model`"),
         ("config.kind", "gtp", "no kind of model 'gtp' here. Did you mean 'gpt'"),
         ("config.kind", 7, "no kind of model 7 here. There are: bigram, gpt"),
-        ("config.training_kind", "muon", "no kind of training 'muon' here. There are: adamw"),
+        ("config.training_kind", "lion", "no kind of training 'lion' here. There are: adamw"),
         ("config.model.n_embed", 8, "setting 'n_embed' that this .* Did you mean 'n_embd'"),
         ("config.training.clip", 1, "setting 'clip' that this version of bhushgpt does not know"),
         ("config.seeds", 1, "setting 'seeds' that .* does not know.*update bhushgpt"),

@@ -82,11 +82,10 @@ def test_a_config_goes_there_and_back():
         ({"n_inner": 48}, "n_inner is 48 and must be 4 n_embd = 64"),
         ({"n_layer": "2"}, "n_layer is '2' and must be a whole number"),
         ({"n_layer": True}, "n_layer is True and must be a whole number"),
-        ({"n_positions": None}, "n_positions is None and must be a whole number"),
-        ({"attn_pdrop": 0.5}, "resid_pdrop, embd_pdrop, attn_pdrop are not one number"),
+        ({"n_positions": "7"}, "n_positions is '7' and must be a whole number"),
         ({"n_head": 3}, "n_embd 16 is not a multiple of n_head 3"),
         ({"vocab_size": 0}, "vocab_size is 0"),
-        ({name: [] for name in DROPOUTS}, "are not one number"),
+        ({name: [] for name in DROPOUTS}, "resid_pdrop, embd_pdrop, attn_pdrop must be numbers"),
     ],
 )
 def test_a_config_of_another_layout_is_refused_by_name(changes, part):
@@ -130,3 +129,17 @@ def test_a_gpt_that_was_changed_is_refused_by_name():
     with pytest.raises(UserError, match="its head is not tied"):
         check_holdable(untied)
     assert check_holdable(plain := GPT(SMALL)) is plain
+
+
+def test_an_older_name_of_the_context_is_read() -> None:
+    described = config_to_hf(SMALL, None)
+    described["n_ctx"] = described.pop("n_positions")
+    assert config_from_hf(described) == SMALL
+
+
+def test_three_dropouts_that_differ_are_said_and_the_first_is_taken() -> None:
+    with pytest.warns(UserWarning, match=r"three dropouts of this GPT-2 differ.*one, 0\.1"):
+        found = config_from_hf(
+            config_to_hf(SMALL, None) | dict(zip(DROPOUTS, (0.1, 0.1, 0.5), strict=True))
+        )
+    assert found.dropout == 0.1

@@ -80,7 +80,7 @@ def commit_all(root: Path) -> None:
 def refusal(action) -> str:
     with pytest.raises(UserError) as caught:
         action()
-    assert "\n" not in str(caught.value)
+    assert str(caught.value).count("\n") <= 1  # a command has a line of its own
     return str(caught.value)
 
 

@@ -147,16 +147,11 @@ def _check_looks_ahead(answer: Answer) -> str | None:
     ids = torch.tensor([[3, 0, 5, 1, 1, 6, 2, 4, 0, 3, 5]])
     wrong = set()
     for name, (model, ahead) in _probes().items():
-        given = ids.clone()
-        found = answer(model, given)
-        if not torch.equal(given, ids):
-            return "you wrote into the ids that came: change a clone of them."
+        found = answer(model, ids)
         if isinstance(found, Tensor) and found.numel() == 1:
             found = found.item()
         if not isinstance(found, bool | int) or found not in (0, 1):
             return f"return True or False; {kind(found)} came."
-        if not model.training:
-            return "the model was training before, and is not any more: eval_mode puts it back."
         if bool(found) != ahead:
             wrong.add(name)
     if not wrong:
@@ -175,6 +170,7 @@ looks_ahead = Exercise(
     ),
     praise="this finds a missing mask in any model, however well hidden, before it is trained.",
     reference=_looks_ahead,
+    keeps_inputs=True,
     checks=_check_looks_ahead,
 )
 

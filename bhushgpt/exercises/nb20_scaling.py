@@ -300,8 +300,6 @@ def _check_together(answer: Answer) -> str | None:
     result = answer(*given)
     if wrong := mistake_in(result, right, mistakes):
         return wrong
-    if not (torch.equal(given[0], a) and torch.equal(given[1], b)):
-        return "your function wrote into the logits it was given: make new ones."
     return None
 
 
@@ -314,5 +312,6 @@ together = Exercise(
     ),
     praise="the two count the same, however loud their scores are.",
     reference=_together,
+    keeps_inputs=True,
     checks=_check_together,
 )

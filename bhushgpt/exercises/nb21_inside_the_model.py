@@ -88,8 +88,6 @@ def _check_induction_score(answer: Answer) -> str | None:
     first = mistake_in(answer(given, period), expected, _induction_mistakes(weights, period))
     if first:
         return first
-    if not torch.equal(given, weights):
-        return "your function wrote into the weights it was given."
     perfect = torch.eye(7)[[0, 0, 0, 0, 0, 1, 2]][None]
     if not same(answer(perfect.clone(), 5), torch.ones(1)):
         return "on 7 tokens of period 5 a perfect head scores 1: use the given period and length."
@@ -106,6 +104,7 @@ induction_score = Exercise(
     ),
     praise="1 for a head that always finds the place, and near 0 for one that does not look there.",
     reference=_induction_score,
+    keeps_inputs=True,
     checks=_check_induction_score,
 )
 
@@ -230,8 +229,6 @@ def _check_head_shares(answer: Answer) -> str | None:
     given = [part.clone() for part in parts]
     if first := mistake_in(answer(*given), expected, _head_shares_mistakes(*parts)):
         return first
-    if not all(torch.equal(a, b) for a, b in zip(given, parts, strict=True)):
-        return "your function wrote into what it was given: make new tensors."
     other = torch.ones(2, 3, 3) / 3, torch.ones(2, 3, 5), torch.arange(20.0).view(2, 10)
     expected = _head_shares(*other)
     if not same(answer(*other), expected):
@@ -249,6 +246,7 @@ head_shares = Exercise(
     ),
     praise="the shares add up to what the whole layer sends.",
     reference=_head_shares,
+    keeps_inputs=True,
     checks=_check_head_shares,
 )
 
@@ -295,8 +293,6 @@ def _check_recovered(answer: Answer) -> str | None:
     given = [part.clone() for part in parts]
     if first := mistake_in(answer(*given), expected, _recovered_mistakes(*parts)):
         return first
-    if not all(torch.equal(a, b) for a, b in zip(given, parts, strict=True)):
-        return "your function wrote into what it was given: make new tensors."
     one = [torch.tensor(value) for value in (2.0, 4.0, 3.0)]
     if not same(answer(*one), torch.tensor(0.5)):
         return "if the clean value is the lower one, the way goes down: 2, 4 and 3 give a half."
@@ -313,5 +309,6 @@ recovered = Exercise(
     ),
     praise="0 is no repair, 1 a full one, and below 0 the patch has hurt.",
     reference=_recovered,
+    keeps_inputs=True,
     checks=_check_recovered,
 )

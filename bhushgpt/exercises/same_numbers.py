@@ -12,7 +12,9 @@ from bhushgpt.exercises.attempts import kind
 
 
 def same(result: object, expected: Tensor, tolerance: float = 1e-5) -> bool:
-    """Return whether a result is a tensor of the expected shape and numbers; nan equals nothing.
+    """Return whether a result is a tensor of the expected shape and numbers.
+
+    Only where nan is expected is it right.
 
     Lesson: notebook 06.
 
@@ -22,7 +24,7 @@ def same(result: object, expected: Tensor, tolerance: float = 1e-5) -> bool:
     """
     if not isinstance(result, Tensor) or result.shape != expected.shape:
         return False
-    return torch.allclose(result.double(), expected.double(), atol=tolerance)
+    return torch.allclose(result.double(), expected.double(), atol=tolerance, equal_nan=True)
 
 
 def mistake_in(result: object, expected: Tensor, mistakes: Mapping[str, Tensor]) -> str | None:

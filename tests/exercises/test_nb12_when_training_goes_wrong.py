@@ -149,7 +149,7 @@ def test_looks_ahead():
         compares_all_places: "places behind the changed token may move",
         compares_the_own_place: "own place may move",
         leaves_dropout_on: "draws anew at each call",
-        leaves_the_model_in_eval: "was training before",
+        leaves_the_model_in_eval: "leaves the model in eval mode",
         exactly_equal: "is rounding",
         too_tolerant: "tolerance is too large",
         the_last_token_only: "not only the last",
@@ -157,7 +157,7 @@ def test_looks_ahead():
         first_place_and_last_token: "only the last token changed",
         the_first_place_only: "later ones may look ahead as well",
         the_middle_token_only: "a token in the middle is changed",
-        writes_into_the_ids: "wrote into the ids",
+        writes_into_the_ids: "your code changes `ids`",
         gives_the_difference: "return True or False",
     }
     assert_exercise(looks_ahead, looking_stub, wrong)

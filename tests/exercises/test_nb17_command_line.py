@@ -151,7 +151,7 @@ FLAGS_WRONG = [
     (under_another_name, "under the field's own name"),
     (one_class_alone, "it fits one class alone"),
     (parses_already, "return the parser itself"),
-    (parses_the_command_line, "parsed something already"),
+    (parses_the_command_line, "your code stopped with SystemExit"),
     (lambda kind: [field.name for field in fields(kind)], "a list came"),
 ]
 
@@ -360,7 +360,7 @@ MIN_P_WRONG = [
     (lambda p, share: p * (p >= bar(p, share)) / bar(p, 1), "divided by the likeliest"),
     (lambda p, share: rows(p**2 * (p >= bar(p, share))), "not those of the formula"),
     (lambda p, share: rows(p * (p >= bar(p, share)))[0], "the shape is (5,)"),
-    (overwrites, "wrote into the probabilities"),
+    (overwrites, "your code changes `p`"),
     (loses_all_at_1, "at a share of 1"),
     (loses_some_at_0, "at a share of 0"),
 ]

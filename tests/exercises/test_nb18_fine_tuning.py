@@ -66,7 +66,7 @@ LORA_WRONG = [
     (lambda x, w, d, u, a: (x @ w.T + a / len(d) * add(x, d, u)).T, "the shape is (5, 4)"),
     (lambda x, w, d, u, a: x @ w + add(x, d, u), "your code stopped with"),
     (lambda x, w, d, u, a: torch.zeros(4, 5), "not those of the formula"),
-    (merges_in_place, "the base must stay as it is"),
+    (merges_in_place, "your code changes `"),
     (for_two_axes, "x may have more axes"),
 ]
 
@@ -148,7 +148,7 @@ TARGETS_WRONG = [
     (lambda p, a, n: torch.tensor(len(p) * [NO] + a), "as many places as prompt and answer"),
     (lambda p, a, n: fill((len(p) - 1) * [NO] + a, n).tolist(), "give a tensor"),
     (lambda p, a, n: fill((len(p) - 1) * [NO] + a, n).float(), "targets are whole numbers"),
-    (empties_the_prompt, "changed the lists"),
+    (empties_the_prompt, "your code changes `"),
     (fails_for_one_token, "a prompt of one token"),
     (forgets_zero, "token 0 is a token like others"),
 ]
@@ -227,7 +227,7 @@ MEAN_WRONG = [
     (lambda x, t: torch.stack([r.mean() for r in rows(x, t)]), "one mean for each row"),
     (lambda x, t: x * (t != NO), "one for each place; their mean is wanted"),
     (lambda x, t: x[t != NO].median(), "not those of the formula"),
-    (zeroes_in_place, "wrote into what it was given"),
+    (zeroes_in_place, "your code changes `"),
     (lambda x, t: (x * (t != NO)).sum() / (t != NO).sum(), "0 times infinity is nan"),
 ]
 

@@ -55,7 +55,7 @@ BITS_WRONG = [
     (lambda n, t: n / LN2, "a tensor of shape (7,) came"),
     (lambda n, t: "0.6", "a str came"),
     (lambda n, t: 0.123, "yours says 0.1230"),
-    (writes_over, "wrote into the losses"),
+    (writes_over, "your code changes `"),
 ]
 
 
@@ -134,7 +134,7 @@ RELIABILITY_WRONG = [
     (lambda c, r, b: table(c, r, b).tolist(), "a list came"),
     (lambda c, r, b: table(c, r, 5), "the shape is (5, 2)"),
     (lambda c, r, b: table(c, r, b) + 0.01, "not those of the formula"),
-    (sorts_in_place, "wrote into what it was given"),
+    (sorts_in_place, "your code changes `"),
 ]
 
 
@@ -239,7 +239,7 @@ P_WRONG = [
     (lambda a, b: 2 * share(a, b, far), "both directions are counted already"),
     (lambda a, b: 0.5, "yours says 0.5000"),
     (lambda a, b: [0.1], "a list came"),
-    (empties_a_list, "changed the lists"),
+    (empties_a_list, "your code changes `"),
     (rounds, "of 6 ways 2"),
     (stops_on_equals, "where all numbers are the same"),
 ]
@@ -327,7 +327,7 @@ NARROW_WRONG = [
     ),
     (lambda o, w, b, s: right(o, w, b, s)[0], "give back two numbers"),
     (lambda o, w, b, s: (0.1, 0.2), "it should begin at"),
-    (clears, "changed the bounds"),
+    (clears, "your code changes `"),
 ]
 
 

@@ -272,7 +272,7 @@ TOGETHER_WRONG = [
     (lambda a, b: ((soft(a) + soft(b)) / 2).amax(-1).log(), "not one for each token"),
     (lambda a, b: ((soft(a) + soft(b)) / 2).log().flatten(), "the shape is (30,)"),
     (lambda a, b: torch.zeros_like(a), "not those of the formula"),
-    (writes, "wrote into the logits"),
+    (writes, "your code changes `"),
 ]
 
 

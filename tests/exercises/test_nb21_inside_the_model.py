@@ -78,7 +78,7 @@ SCORE_WRONG = [
     (lambda w, p: 100 * stripe(w, p).mean(1), "per cent"),
     (lambda w, p: w.mean((1, 2)), "not those of the formula"),
     (lambda w, p: stripe(w, p).mean(1).tolist(), "a list came"),
-    (overwrites, "wrote into the weights"),
+    (overwrites, "your code changes `"),
     (fixed_period, "on 7 tokens of period 5"),
 ]
 
@@ -199,7 +199,7 @@ SHARES_WRONG = [
     (lambda w, v, p: shares(w, v, p).norm(dim=-1), "those are lengths"),
     (lambda w, v, p: shares(w, v, p) + 1, "not those of the formula"),
     (lambda w, v, p: w @ v @ p, "your code stopped with RuntimeError"),
-    (overwrites_v, "wrote into what it was given"),
+    (overwrites_v, "your code changes `"),
     (three_heads_of_four, "with 2 heads of size 5"),
 ]
 
@@ -271,7 +271,7 @@ RECOVERED_WRONG = [
     (lambda c, x, p: share(c, x, p).log(), "the logarithm of the share"),
     (lambda c, x, p: share(c, x, p) ** 2, "squared"),
     (lambda c, x, p: c - x + p, "not those of the formula"),
-    (overwrites_patched, "wrote into what it was given"),
+    (overwrites_patched, "your code changes `"),
     (only_upwards, "the way goes down"),
 ]
 

@@ -69,7 +69,7 @@ RMS_NORM_WRONG = [
     (lambda x, g, e: (x / (square_of(x) + e).sqrt() * g)[0], "the shape is (3, 5)"),
     (lambda x, g, e: x / (square_of(x) + 2 * e).sqrt() * g, "not those of the formula"),
     (lambda x, g, e: x.tolist(), "a list came"),
-    (overwrites, "wrote into the x"),
+    (overwrites, "your code changes `"),
     (for_three_axes_only, "for one vector (C,)"),
 ]
 
@@ -233,7 +233,7 @@ ROUND_WRONG = [
     (unit, "the steps are missing"),
     (lambda m: steps(unit(m)).T, "the result is turned"),
     (lambda m: steps(unit(m))[:2], "the shape is (2, 7)"),
-    (round_in_place, "wrote into the matrix"),
+    (round_in_place, "your code changes `"),
     (square_where_tall, "with more rows than columns"),
 ]
 

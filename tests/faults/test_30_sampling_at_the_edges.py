@@ -76,7 +76,7 @@ def test_no_tokens_are_no_tokens_and_fewer_are_refused(wrap) -> None:
     model = wrap(GPT(GPTConfig(vocab_size=V, context_length=4, n_layer=1, n_head=1, n_embd=4)))
     ids = torch.tensor([[1, 2]])
     assert list(generate(model, ids, 0)) == []
-    with pytest.raises(UserError, match=r"n_tokens is -1: give 0 or more"):
+    with pytest.raises(UserError, match=r"n_tokens is -1: give a whole number, 0 or more"):
         list(generate(model, ids, -1))
     with pytest.raises(UserError, match=r"The prompt has no token"):
         list(generate(model, ids[:, :0], 3))

@@ -11,6 +11,8 @@ def drive(nb, s):
     q, k, v = torch.randn(3, s.B, s.T, s.D)
     nb.head_by_loop(q[0], k[0], v[0])
     nb.attend(q, k, v)
+    nb.one_query(q[0, -1], k[0], v[0])
+    nb.turn_all(q[0])
     nb.choice(s.D, scale=1)
     nb.shifted(x)
     nb.masked_too_late(x)
