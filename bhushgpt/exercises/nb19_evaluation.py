@@ -106,7 +106,7 @@ def _reliability_mistakes(confidence: Tensor, right: Tensor, bins: int) -> dict[
     """Return what each known mistake computes, by the sentence that names it."""
     true = _reliability(confidence, right, bins)
     place = (confidence * bins).long().clamp(max=bins - 1)
-    inside = torch.stack([place == number for number in range(bins)])  # (bins, N)
+    inside = torch.stack([place == number for number in range(bins)])  # a row for each bin
     counts = inside.sum(dim=1)
     hits = (inside & right).sum(dim=1)
     sums = (inside * confidence).sum(dim=1)
