@@ -10,6 +10,8 @@ import importlib
 import inspect
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import Any
 
 from tools.curriculum import ROOT, modules_of
@@ -93,16 +95,53 @@ def runs_of(tree: ast.AST, length: int) -> Iterator[list[ast.stmt]]:
                     yield block[start : start + length]
 
 
-def holds(tree: ast.AST, body: Sequence[ast.stmt]) -> bool:
-    """Return whether code does what a body does, in a function or in bare statements."""
-    wanted = skeleton(body)
-    functions = [node for node in ast.walk(tree) if isinstance(node, Function)]
-    if any(skeleton(found) == wanted for found in map(body_of, functions) if found):
-        return True
-    if len(body) < LEAST_STATEMENTS:
-        return False
-    wanted = skeleton(with_bare_end(body))
-    return any(skeleton(with_bare_end(run)) == wanted for run in runs_of(tree, len(body)))
+class Code:
+    """A cell's code, and what it does: worked out once, however many answers are looked for.
+
+    Args:
+        tree: Its syntax tree.
+    """
+
+    def __init__(self, tree: ast.AST) -> None:
+        self.tree = tree
+        self._runs: dict[int, set[tuple[str, ...]]] = {}
+
+    @cached_property
+    def functions(self) -> set[tuple[str, ...]]:
+        """What each of its functions does."""
+        found = [node for node in ast.walk(self.tree) if isinstance(node, Function)]
+        return {tuple(skeleton(body)) for body in map(body_of, found) if body}
+
+    def runs(self, length: int) -> set[tuple[str, ...]]:
+        """Return what each run of so many statements does."""
+        if length not in self._runs:
+            found = map(with_bare_end, runs_of(self.tree, length))
+            self._runs[length] = {tuple(skeleton(run)) for run in found}
+        return self._runs[length]
+
+    def holds(self, body: "Wanted") -> bool:
+        """Return whether it does what a body does, in a function or in bare statements."""
+        if body.whole in self.functions:
+            return True
+        return body.length >= LEAST_STATEMENTS and body.bare in self.runs(body.length)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a body of an answer does, as it is and with a bare end."""
+
+    whole: tuple[str, ...]
+    bare: tuple[str, ...]
+    length: int
+
+
+@cache
+def wanted(answer: str) -> list[Wanted]:
+    """Return what is looked for of an answer's source."""
+    return [
+        Wanted(tuple(skeleton(body)), tuple(skeleton(with_bare_end(body))), len(body))
+        for body in bodies_of(ast.parse(answer))
+    ]
 
 
 def with_bare_end(body: Sequence[ast.stmt]) -> list[ast.stmt]:
@@ -112,6 +151,7 @@ def with_bare_end(body: Sequence[ast.stmt]) -> list[ast.stmt]:
     return [*others, ast.Expr(value) if value else last]
 
 
+@cache
 def references() -> dict[str, str]:
     """Return the source of every exercise's answer that is a function or a class."""
     found = {}
@@ -127,10 +167,10 @@ def references() -> dict[str, str]:
 def leaks(notebook: StoredNotebook, answers: Mapping[str, str]) -> list[str]:
     """Return the exercises whose answer stands in the notebook, with the cell."""
     complaints = []
-    trees = list(code_trees(notebook.node))
+    cells = [(index, Code(tree)) for index, tree in code_trees(notebook.node)]
     for exercise, source in answers.items():
-        bodies = bodies_of(ast.parse(source))
-        for index, tree in trees:
-            if bodies and all(holds(tree, body) for body in bodies):
+        bodies = wanted(source)
+        for index, code in cells:
+            if bodies and all(map(code.holds, bodies)):
                 complaints.append(f"Cell {index} holds the answer of {exercise}.")
     return complaints

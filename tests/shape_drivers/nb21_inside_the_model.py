@@ -1,4 +1,4 @@
-"""Runs the two functions of notebook 21 whose shapes are stated: what is known, and what is lost."""
+"""Runs the two functions of notebook 21 that state shapes: what is known, and what is lost."""
 
 import torch
 
