@@ -23,6 +23,9 @@ import pytest
 import torch
 from hypothesis import settings
 
+# They hold no examples, and pytest cannot look for some in two files of one name.
+collect_ignore_glob = ["conftest.py", "*/conftest.py"]
+
 # A shell lets what runs in its background ignore this signal, but tests send it to themselves.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
