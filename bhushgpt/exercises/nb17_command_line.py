@@ -324,9 +324,8 @@ def _check_min_p_chances(answer: Answer) -> str | None:
     # Sixty-fourths, so that no rounding decides; 7 is exactly at the bar of 28.
     counts = [[22, 7, 21, 13, 1], [17, 35, 3, 3, 6], [10, 18, 28, 7, 1]]
     p = torch.tensor(counts) / 64
-    given = p.clone()
     share = 0.25
-    mistake = mistake_in(answer(given, share), _min_p_chances(p, share), _min_p_mistakes(p, share))
+    mistake = mistake_in(answer(p, share), _min_p_chances(p, share), _min_p_mistakes(p, share))
     if mistake:
         return mistake
     one = answer(p.clone(), 1.0)

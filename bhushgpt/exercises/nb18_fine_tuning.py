@@ -66,8 +66,7 @@ def _check_lora_output(answer: Answer) -> str | None:
     parts = x, weight, down, up
     expected = _lora_output(*parts, alpha)
     mistakes = _lora_mistakes(*parts, alpha)
-    given = [part.clone() for part in parts]
-    if first := mistake_in(answer(*given, alpha), expected, mistakes):
+    if first := mistake_in(answer(*parts, alpha), expected, mistakes):
         return first
     three = x.view(2, 2, 7)
     if not same(answer(three, *parts[1:], alpha), expected.view(2, 2, 5)):
@@ -144,8 +143,7 @@ def _target_mistakes(prompt: list[int], answer: list[int], length: int) -> dict[
 def _check_answer_targets(answer: Answer) -> str | None:
     prompt, said, length = [5, 3, 8, 2, 6], [4, 9, 7], 11
     expected = _answer_targets(prompt, said, length)
-    given = list(prompt), list(said)
-    result = answer(*given, length)
+    result = answer(prompt, said, length)
     if isinstance(result, list):
         return "give a tensor: torch.tensor(...) makes one of a list."
     if isinstance(result, Tensor) and result.shape == (len(prompt) + len(said),):
@@ -234,8 +232,7 @@ def _check_answer_mean(answer: Answer) -> str | None:
         ]
     )
     expected = _answer_mean(losses, targets)
-    given = losses.clone(), targets.clone()
-    result = answer(*given)
+    result = answer(losses, targets)
     if isinstance(result, Tensor) and result.shape == (3,):
         return "that is one mean for each row; one number for all is wanted."
     if isinstance(result, Tensor) and result.shape == losses.shape:

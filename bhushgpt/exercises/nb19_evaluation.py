@@ -69,8 +69,7 @@ def _bits_mistakes(nats: Tensor, text: str) -> dict[str, float]:
 def _check_bits_per_byte(answer: Answer) -> str | None:
     nats, text = torch.tensor([3.0, 1.0, 2.5, 0.25, 1.75, 2.0, 0.5]), "Große Grüße an Sherlock"
     expected = _bits_per_byte(nats, text)
-    given = nats.clone()
-    if said := _number(answer(given, text), expected, _bits_mistakes(nats, text)):
+    if said := _number(answer(nats, text), expected, _bits_mistakes(nats, text)):
         return said
     return None
 
@@ -158,8 +157,7 @@ def _check_reliability(answer: Answer) -> str | None:
     bins = 7
     expected = _reliability(confidence, right, bins)
     mistakes = _reliability_mistakes(confidence, right, bins)
-    given = confidence.clone(), right.clone()
-    result = answer(*given, bins)
+    result = answer(confidence, right, bins)
     if isinstance(result, Tensor) and result.shape == (2, bins):
         return "yours has a row for each quantity: a row for each bin is wanted, (bins, 2)."
     if said := mistake_in(result, expected, mistakes):
@@ -247,8 +245,7 @@ def _p_mistakes(first: list[float], second: list[float]) -> dict[str, float]:
 def _check_p_value(answer: Answer) -> str | None:
     first, second = [1.33, 1.37, 1.35], [1.36, 1.38, 1.48, 1.44, 1.39]
     expected = _p_value(first, second)
-    given = list(first), list(second)
-    if said := _number(answer(*given), expected, _p_mistakes(first, second)):
+    if said := _number(answer(first, second), expected, _p_mistakes(first, second)):
         return said
     if not math.isclose(float(answer([1.0, 2.0], [3.0, 4.0])), 2 / 6, rel_tol=1e-6):
         return "1, 2 against 3, 4: of 6 ways 2 are as far apart, so 1/3."
@@ -351,8 +348,7 @@ def _narrow_mistakes(
 def _check_narrow(answer: Answer) -> str | None:
     low, width, bounds, symbol = Fraction(2, 7), Fraction(3, 11), [0, 1, 4, 9, 15], 2
     expected = _narrow(low, width, bounds, symbol)
-    given = list(bounds)
-    result = answer(low, width, given, symbol)
+    result = answer(low, width, bounds, symbol)
     if not (isinstance(result, tuple | list) and len(result) == 2):
         return f"give back two numbers, the beginning and the width; {kind(result)} came."
 

@@ -296,8 +296,7 @@ def _check_together(answer: Answer) -> str | None:
             ((p + q) / 2).amax(-1).log()
         ),
     }
-    given = a.clone(), b.clone()
-    result = answer(*given)
+    result = answer(a, b)
     if wrong := mistake_in(result, right, mistakes):
         return wrong
     return None

@@ -84,8 +84,8 @@ def _check_induction_score(answer: Answer) -> str | None:
     period, T = 4, 13
     scores = torch.randn(3, T, T, generator=generator) * 2
     weights = scores.masked_fill(torch.ones(T, T).triu(1) > 0, -torch.inf).softmax(-1)
-    expected, given = _induction_score(weights, period), weights.clone()
-    first = mistake_in(answer(given, period), expected, _induction_mistakes(weights, period))
+    expected = _induction_score(weights, period)
+    first = mistake_in(answer(weights, period), expected, _induction_mistakes(weights, period))
     if first:
         return first
     perfect = torch.eye(7)[[0, 0, 0, 0, 0, 1, 2]][None]
@@ -226,8 +226,7 @@ def _check_head_shares(answer: Answer) -> str | None:
     projection = torch.randn(7, 12, generator=generator)
     parts = weights, v, projection
     expected = _head_shares(*parts)
-    given = [part.clone() for part in parts]
-    if first := mistake_in(answer(*given), expected, _head_shares_mistakes(*parts)):
+    if first := mistake_in(answer(*parts), expected, _head_shares_mistakes(*parts)):
         return first
     other = torch.ones(2, 3, 3) / 3, torch.ones(2, 3, 5), torch.arange(20.0).view(2, 10)
     expected = _head_shares(*other)
@@ -290,8 +289,7 @@ def _check_recovered(answer: Answer) -> str | None:
     patched = torch.tensor([2.0, 4.7, -2.9, 0.0, 1.0])
     parts = clean, corrupted, patched
     expected = _recovered(*parts)
-    given = [part.clone() for part in parts]
-    if first := mistake_in(answer(*given), expected, _recovered_mistakes(*parts)):
+    if first := mistake_in(answer(*parts), expected, _recovered_mistakes(*parts)):
         return first
     one = [torch.tensor(value) for value in (2.0, 4.0, 3.0)]
     if not same(answer(*one), torch.tensor(0.5)):
