@@ -189,3 +189,40 @@ def test_an_error_inside_the_chunked_loss_leaves_the_model_as_it_was():
     assert model.head is head and model.head.weight is model.tokens.weight
     assert model(inputs).shape[-1] == model.config.vocab_size
     assert loss(model, inputs, targets).item() == expected
+
+
+def test_in_float16_gradients_are_lifted_inside_and_put_down_at_the_weights():
+    largest = {}
+    for name in ("float32", "float16"):
+        model = small_gpt()
+        loss = accelerate(model, Acceleration(precision=name))
+
+        def look(module, given, result, name=name):
+            result.register_hook(lambda slope: largest.__setitem__(name, slope.abs().max().item()))
+
+        model.norm.register_forward_hook(look)
+        loss(model, *BATCHES[0]).backward()
+        largest[f"weights, {name}"] = model.tokens.weight.grad.abs().max().item()
+    assert largest["float16"] == pytest.approx(2**16 * largest["float32"], rel=0.05)
+    assert largest["weights, float16"] == pytest.approx(largest["weights, float32"], rel=0.05)
+
+
+def test_dropout_goes_off_and_on_with_the_models_mode():
+    model = small_gpt(dropout=0.5)
+    loss = accelerate(model, Acceleration(quick_layers=True, cheap_dropout=True))
+
+    def values():
+        return {loss(model, *BATCHES[0]).item() for _ in range(3)}
+
+    assert len(values()) == 3
+    model.eval()
+    assert len(values()) == 1
+    model.train()
+    assert len(values()) == 3
+
+
+def test_a_head_with_a_bias_is_refused_by_the_chunked_loss():
+    model = small_gpt()
+    model.head = torch.nn.Linear(16, 11)
+    with pytest.raises(UserError, match=r"a linear `head` without a bias"):
+        accelerate(model, Acceleration(chunk_tokens=4))(model, *BATCHES[0])

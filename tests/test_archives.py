@@ -189,3 +189,16 @@ def test_a_number_of_thousands_of_digits_is_no_size_and_no_length():
     assert members(pax(whole)) == [("a.txt", "file", b"text")]
     with pytest.raises(Damaged, match="a header is damaged"):
         members(pax(b"9" * 5000 + b" size=4\n"))
+
+
+@pytest.mark.parametrize("kind", [b"1", b"2", b"3", b"5"])
+def test_a_link_has_no_bytes_whatever_it_says(kind):
+    data = tar([("a", b""), ("b.txt", b"text")])
+    lying = with_header(with_header(data, slice(156, 157), kind), slice(124, 135), b"00000001000")
+    assert [(name, text) for name, _, text in members(lying)] == [("a", b""), ("b.txt", b"text")]
+
+
+def test_what_gnus_form_keeps_at_the_place_of_a_longer_name_is_no_name():
+    data = archive(["a.txt"], tarfile.GNU_FORMAT)
+    dated = with_header(data, slice(345, 357), b"14000000000\0")  # when it was last read
+    assert [name for name, _, _ in members(dated)] == ["a.txt"]

@@ -135,3 +135,27 @@ def test_a_part_shorter_than_a_context_is_refused():
     with pytest.raises(UserError, match=r"held-out part has 50 tokens.*needs 65"):
         split_tokens(np.arange(500), context_length=64)
     assert len(split_tokens(np.arange(650), context_length=64)[1]) == 65
+
+
+def test_a_batch_that_is_left_out_is_not_its_neighbour_a_second_time():
+    tokens = np.arange(5000)
+    plain, skipped = Batches(tokens, 4, 8), Batches(tokens, 4, 8, skip=[3])
+    assert not any(torch.equal(skipped[3][0], plain[step][0]) for step in range(50))
+    assert all(torch.equal(skipped[step][0], plain[step][0]) for step in (2, 4))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "settings", "part"),
+    [
+        (np.ones(100), {}, "one row of whole numbers"),
+        (np.arange(100), {"skip": [4, -1]}, "a batch to skip is -1"),
+    ],
+)
+def test_what_no_batch_can_be_made_of_is_refused(tokens, settings, part):
+    with pytest.raises(UserError, match=part):
+        Batches(tokens, 4, 8, **settings)
+
+
+def test_an_id_outside_the_vocabulary_is_found_when_it_comes():
+    with pytest.raises(UserError, match="holds the token id 9, but a vocabulary of 9"):
+        Batches(np.arange(100) % 10, 8, 20, vocab_size=9)[0]

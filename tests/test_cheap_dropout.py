@@ -118,3 +118,10 @@ def test_only_plain_dropout_is_exchanged_and_keys_stay():
     cheap: Any = view(model, {nn.Dropout: CheapDropout})
     assert type(cheap[1]) is CheapDropout and type(cheap[2]) is nn.Dropout2d
     assert list(cheap.state_dict()) == keys and type(model[1]) is nn.Dropout
+
+
+def test_at_0_nothing_is_drawn_and_at_1_nothing_is_left():
+    x, before = torch.randn(200_000), torch.get_rng_state()
+    assert torch.equal(CheapDropout(0.0)(x), x)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not CheapDropout(1.0)(x).any()  # one level in 65,536 would be some of so many

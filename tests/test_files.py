@@ -4,6 +4,7 @@ import errno
 import lzma
 import os
 import stat
+from pathlib import Path
 from typing import TypedDict
 
 import pytest
@@ -165,8 +166,17 @@ def test_a_second_stream_after_padding_is_read_and_all_count_together(tmp_path, 
     packed = lzma.compress(b"one") + bytes(8) + lzma.compress(b"two")
     (tmp_path / "a.xz").write_bytes(packed)
     assert read_file(tmp_path / "a.xz") == b"onetwo"
-    monkeypatch.setattr(files, "LARGEST", len(packed))
-    large = lzma.compress(bytes(len(packed) - 10))
-    (tmp_path / "b.xz").write_bytes(large + bytes(4) + lzma.compress(bytes(20)))
+    monkeypatch.setattr(files, "LARGEST", 1000)
+    (tmp_path / "b.xz").write_bytes(lzma.compress(bytes(990)) + lzma.compress(bytes(20)))
     with pytest.raises(UserError, match="MiB of text, too much to be read at once"):
         read_file(tmp_path / "b.xz")
+
+
+def test_a_text_that_is_too_large_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "LARGEST", 1000)
+    (tmp_path / "a.txt").write_bytes(bytes(1000))
+    assert len(read_file(tmp_path / "a.txt")) == 1000
+    (tmp_path / "a.txt").write_bytes(bytes(1001))
+    monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail("read"))
+    with pytest.raises(UserError, match="too much to be read at once"):
+        read_file(tmp_path / "a.txt")

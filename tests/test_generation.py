@@ -85,7 +85,7 @@ def test_greedy_equals_argmax_step_by_step() -> None:
     assert torch.equal(drawn(model, ids, 12, Sampling(temperature=0, seed=9)), expected)
 
 
-@pytest.mark.parametrize("tiny", [1e-3, 2e-38])
+@pytest.mark.parametrize("tiny", [1e-3, 2e-38, 1e-46, 5e-324])  # the last two are 0 in float32
 def test_a_tiny_temperature_is_nearly_greedy(tiny) -> None:
     logits = torch.tensor([[1.0, 3.0, 2.0], [50.0, -50.0, 49.0]])
     generator = torch.Generator().manual_seed(0)

@@ -289,3 +289,12 @@ def test_beyond_the_context_a_token_costs_less_than_two_positions(kind) -> None:
     steps = 20 * CONTEXT
     drawn(kind(model, exact=False), prompts(1, CONTEXT), steps, temperature=0)
     assert sum(positions) < 2.2 * steps
+
+
+def test_a_token_that_was_changed_in_place_is_noticed() -> None:
+    model = make_gpt()
+    cached, ids = Cached(model), torch.tensor([[1, 2, 3, 4]])
+    cached(ids[:, :3])
+    ids[0, 1] = 5  # what the cache holds is of another text now
+    with torch.no_grad():
+        torch.testing.assert_close(cached(ids)[:, -1], model(ids)[:, -1])

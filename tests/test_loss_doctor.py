@@ -565,3 +565,14 @@ def test_a_spike_begins_at_eight_deviations(before, spike, usual):
 def test_half_a_window_must_be_known_before_anything_is_a_spike(window, enough):
     assert not looks([2.0] * (enough - 1) + [9.0], window=window)
     assert looks([2.0] * enough + [9.0], window=window)
+
+
+@pytest.mark.parametrize("settings", [{"window": 4}, {"k": 0}, {"k": -1.0}, {"k": float("nan")}])
+def test_a_detector_that_cannot_tell_is_refused(settings):
+    with pytest.raises(UserError, match="at least 5 steps, k above 0"):
+        SpikeDetector(**settings)
+
+
+def test_one_unlucky_batch_does_not_move_the_smoothed_curve():
+    rows = [{"step": n, "loss": 50.0 if n == 8 else 2.0} for n in range(1, 16)]
+    assert LossCurve.from_history(rows).points[:, 1].tolist() == [2.0, 2.0, 2.0]

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from bhushgpt.errors import UserError
 from bhushgpt.language_model import next_token_loss, token_losses
 
 B, T, V = 3, 5, 11
@@ -77,3 +78,13 @@ def test_gradient_is_probability_minus_one_hot_over_the_count(logits, targets):
     next_token_loss(logits, targets).backward()
     expected = (logits.softmax(-1) - F.one_hot(targets, V)) / (B * T)
     torch.testing.assert_close(logits.grad, expected.detach())
+
+
+def test_a_weighted_loss_is_the_mean_of_what_counts():
+    logits, targets = torch.randn(2, 3, 5), torch.randint(5, (2, 3))
+    weights = torch.tensor([[1.0, 0.0, 2.0], [0.0, 0.0, 0.5]])
+    each = token_losses(logits, targets)
+    expected = (each[0, 0] + 2 * each[0, 2] + each[1, 2] / 2) / 3.5
+    assert next_token_loss(logits, targets, weights).item() == pytest.approx(expected.item())
+    with pytest.raises(UserError, match="all weights are 0"):
+        next_token_loss(logits, targets, torch.zeros(2, 3))

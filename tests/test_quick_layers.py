@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bhushgpt.attention import CausalSelfAttention
+from bhushgpt.kv_cache import LayerCache
 from bhushgpt.positions import Rotary
 from bhushgpt.speed import cpu_layers
 from bhushgpt.speed.acceleration import compile_trouble
@@ -135,6 +137,15 @@ def test_what_blocks_do_not_know_goes_the_usual_way(settings, small_blocks, monk
     torch.testing.assert_close(*values, atol=1e-6, rtol=1e-5)
 
 
+def test_a_past_is_looked_at_as_well(small_blocks):
+    ours, plain = attentions()
+    for module in (ours, plain):
+        module.cache = LayerCache(10)
+        module(torch.ones(4, 3, 12), module.cache)
+    x = torch.randn(4, 7, 12)
+    torch.testing.assert_close(ours(x, ours.cache), plain(x, plain.cache), atol=1e-6, rtol=1e-5)
+
+
 def test_whoever_looks_at_the_weights_sees_them(small_blocks):
     ours, _ = attentions()
     seen = []
@@ -223,3 +234,25 @@ def test_whoever_looks_at_the_weights_before_they_are_used_sees_them(small_block
     x = torch.randn(4, 7, 12)
     torch.testing.assert_close(ours(x), plain(x), atol=1e-6, rtol=1e-5)
     assert seen[0].shape == (4, 3, 7, 7)
+
+
+class Products(TorchDispatchMode):
+    """Counts the products of matrices."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func is torch.ops.aten.mm.default
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(("frozen", "products"), [(False, 2), (True, 1)])
+def test_a_slope_that_nobody_wants_is_not_computed(frozen, products):
+    layer = FusedBiasLinear(4, 3)
+    layer.weight.requires_grad_(not frozen)
+    result = layer(torch.randn(2, 4, requires_grad=True)).sum()
+    with Products() as seen:
+        result.backward()
+    assert seen.count == products

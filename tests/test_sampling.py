@@ -117,3 +117,9 @@ def test_half_precision_logits_can_be_drawn_from():
 @pytest.mark.parametrize("rows", [1, 3])
 def test_every_row_gets_one_id(rows):
     assert draw(torch.zeros(rows, 5), torch.Generator().manual_seed(0)).shape == (rows, 1)
+
+
+def test_half_precision_logits_are_drawn_as_the_same_numbers_in_float32():
+    logits = (2 * torch.randn(4000, 30)).bfloat16()
+    drawn = [draw(each, torch.Generator().manual_seed(1)) for each in (logits, logits.float())]
+    assert torch.equal(*drawn)

@@ -259,3 +259,11 @@ def test_random_numbers_go_on_as_if_the_run_had_not_stopped(tmp_path):
     np.random.seed(99)
     resume_session(tmp_path / "run", WORLD)
     assert drawn() == expected
+
+
+def test_a_signal_that_came_before_is_the_one_that_stops_a_glance():
+    with Interruption() as interruption, interruption.deferred():
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(Stopped) as stopped, interruption.at_once():
+            raise AssertionError("it goes on")
+    assert stopped.value.status == 143
