@@ -31,7 +31,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from bhushgpt.errors import UserError
 from bhushgpt.files import of_kind, read_json
-from bhushgpt.forecast import check_memory, other_bytes
+from bhushgpt.forecast import other_bytes, parameter_count, refuse_too_large
 from bhushgpt.kinds import MODELS, TRAININGS, class_of, name_of
 from bhushgpt.presets import RunConfig
 from bhushgpt.storage.run_folder import (
@@ -369,9 +369,8 @@ def read_state(
     """
     config = settings.config
     check_weights(folder, config)
-    # As little as using it takes: a run from a larger machine may be completed on a smaller one.
-    one_row = dataclasses.replace(config.training, batch_size=1, accumulation_steps=1)
-    check_memory(dataclasses.replace(config, training=one_row), device)
+    # As little as holding it takes: a run from a larger machine may be completed on a smaller one.
+    refuse_too_large(config, device, 4 * parameter_count(config) * (3 if optimizer else 1))
     with _weights_without_memory():
         model = config.model.build()
     _fill(model, plain_names(load_tensors(folder / MODEL, device)))
