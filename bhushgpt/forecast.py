@@ -388,6 +388,22 @@ def _trial_rows(config: RunConfig, device: torch.device) -> int:
     return max(1, min(rows, round(TRIAL_WORK / work)))
 
 
+def loading_memory(config: RunConfig, *, optimizer: bool = False) -> int:
+    """Return the bytes that a trained model takes, its computed tables included.
+
+    Args:
+        config: Of its run.
+        optimizer: Whether the optimizer's two means of each weight are loaded, too.
+    """
+    model = _without_memory(config.model)
+    try:
+        tables = sum(table.nbytes for table in model.buffers())
+    except RuntimeError:  # more bytes than 64 bits can count
+        return sys.maxsize
+    means = 2 * model.trained_count() if optimizer else 0
+    return 4 * (model.parameter_count() + means) + tables
+
+
 def expected_bytes(config: RunConfig) -> int:
     """Return about how many bytes one checkpoint of a run will take, before anything is built.
 

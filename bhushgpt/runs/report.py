@@ -11,6 +11,7 @@ import dataclasses
 import json
 import math
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +28,7 @@ from bhushgpt.forecast import TRIAL_WORK, forecast, training_memory
 from bhushgpt.generation import Sampling, complete_text
 from bhushgpt.gpt import GPT
 from bhushgpt.lora import LoRAConfig
-from bhushgpt.ngrams import Floors, count_floors, ladder_table
+from bhushgpt.ngrams import HIGHEST_ORDER, Floors, count_floors, ladder_table
 from bhushgpt.runs.folder import RECORD, RunOptions
 from bhushgpt.runs.interruption import Interruption
 from bhushgpt.runs.monitoring import GLANCE_TOKENS, SAMPLE_TOKENS, usual_interval
@@ -76,7 +77,11 @@ def _expectation(session: Session) -> str:
     with memory_explained(config, world.device, how):
         parts = (config, session.model, session.batches, world.device)
         found = forecast(*parts, loss_function=session.loss, maker=how)
-    return str(dataclasses.replace(found, other_seconds=other_seconds(session)))
+    seconds, counting = tried_results(session)
+    # At the end the model is still there, and its optimizer; the text is all along.
+    end = 4 * (found.parameters + 3 * found.trained) + counting
+    memory = max(found.memory_bytes, end) + session.text.memory_bytes
+    return str(dataclasses.replace(found, memory_bytes=memory, other_seconds=seconds))
 
 
 # Of the text that is counted at the end so much is tried beforehand; of what the model predicts and
@@ -84,8 +89,8 @@ def _expectation(session: Session) -> str:
 TRIED = 1 / 16
 
 
-def other_seconds(session: Session) -> float:
-    """Try parts of what a run does besides its steps, and return how long all of it will take.
+def tried_results(session: Session) -> tuple[float, int]:
+    """Try parts of what a run does besides its steps; return the seconds of all and bytes to count.
 
     That are glances at the held-out text, a sample with each, and in the end the whole of it
     judged, by the model and by counting.
@@ -95,15 +100,19 @@ def other_seconds(session: Session) -> float:
     # Two operations a weight and token, and most tokens are seen in two windows.
     few = max(length + 1, round(TRIAL_WORK / 4 / model.parameter_count()))
     few, part = min(few, len(text.held_out)), round(TRIED * len(text.held_out)) + 2
-    train = text.counted[: round(TRIED * len(text.counted)) + 2]
+    train = text.counted[: round(TRIED * len(text.counted)) + HIGHEST_ORDER]
     judging = _seconds(lambda: session.evaluate(text.held_out[:few])) / few
     counted = (train, text.held_out[:part], text.tokenizer.vocab_size)
     counting = _seconds(lambda: count_floors(*counted)) / TRIED
+    tracemalloc.start()  # numpy's arrays are counted, too
+    count_floors(*counted)
+    room = round(tracemalloc.get_traced_memory()[1] / TRIED)
+    tracemalloc.stop()
     short = (text.prompt, SAMPLE_TOKENS // 8, Sampling(seed=1))
     writing = 8 * _seconds(lambda: list(complete_text(model, text.tokenizer, *short)))
     glances = 1 + (steps - 1) // usual_interval(steps)
     judged = len(text.held_out) + glances * min(GLANCE_TOKENS, len(text.held_out))
-    return judging * judged + counting + writing * glances
+    return judging * judged + counting + writing * glances, room
 
 
 def _seconds(action: Callable[[], Any]) -> float:

@@ -288,7 +288,7 @@ def open_session(folder: Path, device: torch.device, corpus: str | None = None) 
         UserError: If there is no run or no checkpoint, or the text is gone or no longer the same.
     """
     run = run_of(folder)
-    checkpoint = load_checkpoint(folder, device)
+    checkpoint = load_checkpoint(folder, device, optimizer=False)
     text = text_of(run, checkpoint.config, checkpoint.tokenizer, corpus)
     world = World(device=device)
     return Session(
