@@ -80,7 +80,7 @@ def _given(run_folder: Path | None) -> dict[str, Any]:
     """Return what both directions are given of a run: model, tokenizer, and the text it learned."""
     if run_folder is None:
         return {}
-    checkpoint = load_checkpoint(run_folder, "cpu")
+    checkpoint = load_checkpoint(run_folder, "cpu", optimizer=False)
     tokenizer = checkpoint.tokenizer
     text = text_of(run_of(run_folder), checkpoint.config, tokenizer)
     primer = tokenizer.decode(text.train)

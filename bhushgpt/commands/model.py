@@ -158,7 +158,7 @@ class Export:
         return self._page() if self.to == "page" else self._folder()
 
     def _page(self) -> int:
-        checkpoint = load_checkpoint(self.run_folder, "cpu")
+        checkpoint = load_checkpoint(self.run_folder, "cpu", optimizer=False)
         title = f"A small GPT ({checkpoint.config.preset})"
         page = write_page(
             plain_model(checkpoint.state.model), checkpoint.tokenizer, self.out, title=title
@@ -172,7 +172,7 @@ class Export:
 
     def _folder(self) -> int:
         check_empty(self.out)  # before a large model is read
-        checkpoint = load_checkpoint(self.run_folder, "cpu")
+        checkpoint = load_checkpoint(self.run_folder, "cpu", optimizer=False)
         model = plain_model(checkpoint.state.model)
         folder = to_hf(model, checkpoint.tokenizer, self.out)
         parameters = model.parameter_count()

@@ -175,8 +175,8 @@ def begin_session(
     Raises:
         UserError: For anything that cannot be used; nothing is written then.
     """
-    check_memory(config, world.device)
     options, acceleration, more = accelerated(options, config, world)
+    check_memory(share_of(config, world), world.device, acceleration)
     state, loss = _built(config, acceleration, options, world, model)
     record = {**first_record(config, text, corpus_name), **(facts or {})}
     run = _new_folder(out, config, record, options, world)
@@ -200,6 +200,16 @@ def _config(
     return with_accumulation(
         with_changes(preset(name, vocab_size, steps=steps), changes), accumulation
     )
+
+
+def share_of(config: RunConfig, world: World) -> RunConfig:
+    """Return the settings of what one of several processes computes: its part of each batch."""
+    if world.size == 1:
+        return config
+    parts = config.training.accumulation_steps
+    rows = parts * max(1, config.training.batch_size // (parts * world.size))
+    training = dataclasses.replace(config.training, batch_size=rows)
+    return dataclasses.replace(config, training=training)
 
 
 def with_accumulation(config: RunConfig, accumulation: int | None) -> RunConfig:
@@ -241,7 +251,7 @@ def _built(
     world: World,
     model: LanguageModel | None,
 ) -> tuple[TrainState, AcceleratedLoss]:
-    with memory_explained(config, world.device):
+    with memory_explained(config, world.device, acceleration):
         model = model or build_model(config, world.device)
         parts = config.training.accumulation_steps
         loss = wrap(model, acceleration, world, options.strategy, accumulation_steps=parts)
@@ -278,7 +288,7 @@ def open_session(folder: Path, device: torch.device, corpus: str | None = None) 
         UserError: If there is no run or no checkpoint, or the text is gone or no longer the same.
     """
     run = run_of(folder)
-    checkpoint = load_checkpoint(folder, device)
+    checkpoint = load_checkpoint(folder, device, optimizer=False)
     text = text_of(run, checkpoint.config, checkpoint.tokenizer, corpus)
     world = World(device=device)
     return Session(
@@ -368,7 +378,7 @@ def resume_session(
         notices.append(f"Other than before, as it is asked for now: {'; '.join(changes)}.")
     origin = stored_origin(run, config, checkpoint.tokenizer)
     text = text_of(run, config, checkpoint.tokenizer, corpus)
-    with memory_explained(config, world.device):
+    with memory_explained(config, world.device, acceleration):
         parts = config.training.accumulation_steps
         model = checkpoint.state.model
         loss = wrap(model, acceleration, world, options.strategy, accumulation_steps=parts)

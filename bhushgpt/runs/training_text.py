@@ -56,6 +56,12 @@ class Text:
         return len(self.train) + len(self.held_out)
 
     @property
+    def memory_bytes(self) -> int:
+        """Bytes of the ids that are in the memory: prepared ones stay on the disk."""
+        parts = (self.train, self.held_out)
+        return sum(ids.nbytes for ids in parts if type(ids) is np.ndarray)
+
+    @property
     def counted(self) -> np.ndarray:
         """The tokens that the floors are counted on: the first ones, if there are very many."""
         return np.asarray(self.train[:COUNTED_TOKENS])

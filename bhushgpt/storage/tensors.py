@@ -9,10 +9,12 @@ numbers have those of their generators.
 Lesson: notebook 11. Source: github.com/huggingface/safetensors, "Format".
 """
 
+import hashlib
+import json
 import math
 import os
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +34,7 @@ from torch.distributed.checkpoint.state_dict import (
 from bhushgpt.devices import restore_random
 from bhushgpt.errors import UserError
 from bhushgpt.files import flush, named_in_utf8, open_regular, refuse_pointer
+from bhushgpt.storage.run_folder import FileFacts
 from bhushgpt.training import TrainState
 
 # The largest GPT-2 has 580 tensors, and AdamW three for each: a few hundred kilobytes of header.
@@ -167,6 +170,50 @@ def save_tensors(
         flush(file.absolute().parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_tensors(tensors: Mapping[str, Tensor], file: Path) -> FileFacts:
+    """Write a safetensors file, and return its size and its sha256, taken while it is written.
+
+    One tensor after the other, so that no second copy of all is made, and nothing has to be read
+    again to know what was written.
+
+    Raises:
+        UserError: If there are numbers of a kind that no model here has.
+        OSError: If it cannot be written.
+
+    >>> import hashlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder, "a.safetensors")
+    ...     facts = write_tensors({"a": torch.arange(3.0)}, file)
+    ...     facts["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest(), load_tensors(file)
+    (True, {'a': tensor([0., 1., 2.])})
+    """
+    codes = {dtype: code for code, dtype in KINDS.items()}
+    # The widest numbers first: so all begin where numbers of their width may.
+    ordered = sorted(tensors.items(), key=lambda pair: -pair[1].element_size())
+    header, place = {}, 0
+    for name, tensor in ordered:
+        if tensor.dtype not in codes:
+            raise UserError(f"{name} has numbers of the kind {tensor.dtype}, which is not saved.")
+        offsets = [place, place := place + tensor.nbytes]
+        kind, shape = codes[tensor.dtype], list(tensor.shape)
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": offsets}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    digest = hashlib.sha256()
+    with file.open("wb") as stream:
+        for raw in _pieces(text, [tensor for _, tensor in ordered]):
+            digest.update(raw)
+            stream.write(raw)
+    return {"bytes": 8 + len(text) + place, "sha256": digest.hexdigest()}
+
+
+def _pieces(header: bytes, tensors: list[Tensor]) -> Iterator[Any]:
+    yield len(header).to_bytes(8, "little")
+    yield header
+    for tensor in tensors:
+        yield tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
 
 
 def read_facts(file: Path) -> dict[str, str]:

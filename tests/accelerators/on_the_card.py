@@ -31,7 +31,7 @@ from bhushgpt.speed import (
     wrap,
 )
 from bhushgpt.speed.distributed import _own_randomness
-from bhushgpt.storage import checkpoints, load_checkpoint, save_checkpoint
+from bhushgpt.storage import load_checkpoint, save_checkpoint
 from bhushgpt.tokenizers import CharTokenizer
 from bhushgpt.training import TrainState, step_randomness, train
 from bhushgpt.training_config import TrainingConfig
@@ -103,9 +103,6 @@ def test_its_weights_and_optimizer_are_there_and_fused(card):
 
 
 def test_a_card_without_one_pass_optimizers_trains_and_goes_on(tmp_path, monkeypatch):
-    # safetensors fetches a card's numbers by itself, from memory that an imaginary one has not.
-    save = checkpoints.save_file
-    monkeypatch.setattr(checkpoints, "save_file", lambda found, file: save(as_held(found), file))
     run = config(steps=3)
     with imaginary_card() as card:  # as a Mac's GPU
         whole = fresh(run, card)
