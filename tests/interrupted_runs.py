@@ -93,7 +93,7 @@ def launch(command: list[str], log: Path, *, processes: int = 0, restarts: int =
         )
 
 
-def wait_for_step(folder: Path, step: int, *, seconds: float = 120) -> None:
+def wait_for_step(folder: Path, step: int, *, seconds: float = 300) -> None:
     """Wait until a run has logged that many steps."""
     file, end = folder / HISTORY, time.monotonic() + seconds
     while time.monotonic() < end:

@@ -70,9 +70,11 @@ def test_the_list_names_every_place_and_how_it_is_executed():
             assert list(Path(__file__).parent.rglob(name)), (place, name)
 
 
-def test_on_an_imaginary_card_all_is_as_on_the_cpu():
+@pytest.mark.parametrize("form", ["not long", pytest.param("long", marks=pytest.mark.long)])
+def test_on_an_imaginary_card_all_is_as_on_the_cpu(form):
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", form]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", HERE / "on_the_card.py"],
+        [*command, HERE / "on_the_card.py"],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,

@@ -5,7 +5,7 @@ import pytest
 from bhushgpt.commands.line import main
 from tests.interrupted_runs import train
 
-POEM = "the cat sat on the log, and the dog sat on the mat.\n" * 20 + "é 山 never seen\n"
+POEM = "the cat sat on the log, and the dog sat on the mat.\n" * 6 + "é 山 never seen\n"
 
 
 @pytest.fixture(scope="module")

@@ -237,3 +237,28 @@ def test_a_duration_is_said_in_the_unit_that_fits(seconds, text):
         parameters=1, trained=1, memory_bytes=1, seconds=seconds, tokens_per_second=1
     )
     assert f"about {text} at" in str(expected)
+
+
+def clock(monkeypatch, looks):
+    """Let the forecast see these times, one at each look at the clock."""
+    seen = iter(looks)
+    monkeypatch.setattr("bhushgpt.forecast.time.perf_counter", lambda: next(seen))
+
+
+# The first step also warms up, and another program came between in the last one.
+SECONDS = [0, 100, 102, 104, 154]
+
+
+@pytest.mark.parametrize(("parts", "rows"), [(1, 3), (4, 3), (8, 2)])
+def test_a_part_of_a_batch_is_counted_as_that_part(monkeypatch, parts, rows):
+    config = preset("gpt-v1-smoke", 79, steps=40)
+    training = dataclasses.replace(config.training, batch_size=16, accumulation_steps=parts)
+    config = dataclasses.replace(config, training=training)
+    work = 6 * parameter_count(config) * config.model.context_length
+    monkeypatch.setattr("bhushgpt.forecast.TRIAL_WORK", 3.2 * work)
+    clock(monkeypatch, SECONDS)
+    found = forecast(config, build_model(config), batches_for(config), torch.device("cpu"))
+    # Two seconds for so many of the sixteen rows of a batch, and forty batches.
+    assert found.seconds == pytest.approx(40 * 16 / rows * 2)
+    assert found.tokens_per_second == pytest.approx(rows * config.model.context_length / 2)
+    assert found.memory_bytes == training_memory(config)

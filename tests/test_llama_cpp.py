@@ -86,6 +86,7 @@ def test_a_vocabulary_of_our_own_gives_the_same_tokens_in_llama_cpp(tmp_path):
     assert found == {"read": ids, "drawn": expected}
 
 
+@pytest.mark.long
 @needs_llama_cpp
 def test_gpt_2s_vocabulary_needs_no_help_to_be_converted(tmp_path):
     try:

@@ -8,6 +8,7 @@
 
 All parts run, also after one has failed, as steps of some minutes that two processor cores take one
 after the other. Notebooks run at the scale `smoke` and write into a folder that is thrown away.
+Tests with the mark `long` are left to `make faults`: each is the long form of one that runs here.
 """
 
 import argparse
@@ -89,7 +90,7 @@ def unit_steps() -> list[Step]:
     }
     inline = {"MPLBACKEND": "agg"}
     return [
-        Step(name=name, command=python("pytest", *share), environment=inline)
+        Step(name=name, command=python("pytest", "-m", "not long", *share), environment=inline)
         for name, share in shares.items()
     ]
 

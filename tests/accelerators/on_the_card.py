@@ -41,6 +41,7 @@ CPU = torch.device("cpu")
 V = 11
 TOKENS = np.arange(500) % V
 PROMPT = [[1, 2, 3]]
+LONG = pytest.mark.long
 
 
 @pytest.fixture
@@ -78,14 +79,17 @@ def losses(run: RunConfig, device: torch.device, how: Acceleration | None = None
 @pytest.mark.parametrize(
     ("how", "tolerance"),
     [
-        (None, 1e-5),
-        (Acceleration(chunk_tokens=3), 1e-5),
-        (Acceleration(activation_checkpointing=True), 1e-5),
-        (Acceleration(precision="bfloat16"), 2e-3),
-        (Acceleration(precision="float16"), 2e-3),
-        (Acceleration(precision="float16", chunk_tokens=5), 2e-3),
+        pytest.param(None, 1e-5, id="plain"),
+        pytest.param(Acceleration(chunk_tokens=3), 1e-5, id="chunks", marks=LONG),
+        pytest.param(
+            Acceleration(activation_checkpointing=True), 1e-5, id="recomputed", marks=LONG
+        ),
+        pytest.param(Acceleration(precision="bfloat16"), 2e-3, id="bfloat16", marks=LONG),
+        pytest.param(Acceleration(precision="float16"), 2e-3, id="float16", marks=LONG),
+        pytest.param(
+            Acceleration(precision="float16", chunk_tokens=5), 2e-3, id="float16 in chunks"
+        ),
     ],
-    ids=["plain", "chunks", "recomputed", "bfloat16", "float16", "float16 in chunks"],
 )
 def test_training_gives_the_cpus_losses(card, how, tolerance):
     run = config(accumulation_steps=2 if how is None else 1)

@@ -137,7 +137,7 @@ for report in train(state, batches_of(config), config.training):
 def test_the_stop_button_of_a_real_notebook(tmp_path):
     manager, client = start_new_kernel(kernel_name="python3", cwd=str(ROOT))
     try:
-        cell = CELL.replace("STEPS", "400")
+        cell = CELL.replace("STEPS", "200")
         pressed = False
 
         def look(message):
@@ -165,10 +165,10 @@ def test_the_stop_button_of_a_real_notebook(tmp_path):
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
-    config = small_config(400)
+    config = small_config(200)
     state = fresh_state(config)
     for _ in train(state, batches_of(config), config.training):
         pass
     total = float(sum(p.detach().double().abs().sum() for p in state.model.parameters()))
-    assert answers["step"]["data"]["text/plain"] == "400"
+    assert answers["step"]["data"]["text/plain"] == "200"
     assert float(answers["weights"]["data"]["text/plain"]) == total

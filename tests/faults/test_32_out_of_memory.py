@@ -35,14 +35,14 @@ from bhushgpt.training import TrainState, train
 torch.set_num_threads(1)
 config = preset("gpt-v1", 79)
 training = dataclasses.replace(
-    config.training, batch_size=256, accumulation_steps=int(sys.argv[1]), steps=1, warmup_steps=0
+    config.training, batch_size=96, accumulation_steps=int(sys.argv[1]), steps=1, warmup_steps=0
 )
 config = dataclasses.replace(config, training=training)
 warm = preset("gpt-v1-smoke", 79)  # threads and buffers that a first step makes
 batches = Batches(np.arange(4096) % 79, 8, 32)
 next(train(TrainState.fresh(build_model(warm), warm.training), batches, warm.training))
 now = psutil.Process().memory_info().vms
-resource.setrlimit(resource.RLIMIT_AS, (now + 400 * 2**20, now + 400 * 2**20))
+resource.setrlimit(resource.RLIMIT_AS, (now + 180 * 2**20, now + 180 * 2**20))
 batches = Batches(np.arange(4096) % 79, training.batch_size, config.model.context_length)
 try:
     with memory_explained(config, "cpu"):

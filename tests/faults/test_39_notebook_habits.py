@@ -56,20 +56,30 @@ def files_below(folder: Path) -> set[str]:
 
 @pytest.fixture(scope="module")
 def once_twice(tmp_path_factory):
-    """What a notebook prints that is run all through twice in one kernel, and its folder."""
+    """What a notebook prints that is run all through twice in one kernel, and its folder.
+
+    A second kernel runs the same notebook in the same folder meanwhile.
+    """
     folder = tmp_path_factory.mktemp("twice")
     runs = tmp_path_factory.mktemp("runs")
-    said, error = run([*code_cells(), *code_cells()], folder, runs)
+    with ThreadPoolExecutor(2) as pool:
+        cells = ([*code_cells(), *code_cells()], code_cells())
+        (said, error), beside = pool.map(lambda these: run(these, folder, runs), cells)
     assert error == ""
     half = len(said) // 2
-    return said[:half], said[half:], folder, runs
+    return said[:half], said[half:], beside, folder, runs
+
+
+def differing(one: list[str], other: list[str]) -> list[str]:
+    """Return what cells that print the same each time printed differently."""
+    pairs = enumerate(zip(one, other, strict=True))
+    return [left for n, (left, right) in pairs if left != right and n not in varying()]
 
 
 def test_run_all_twice_in_one_kernel_prints_the_same_and_leaves_no_stray_file(once_twice) -> None:
-    once, twice, folder, _ = once_twice
-    pairs = [pair for n, pair in enumerate(zip(once, twice, strict=True)) if n not in varying()]
-    assert len(pairs) > 10
-    assert [one for one, other in pairs if one != other] == []
+    once, twice, _, folder, _ = once_twice
+    assert len(once) - len(varying()) > 10
+    assert differing(once, twice) == []
     assert files_below(folder) == set()
 
 
@@ -77,15 +87,20 @@ def test_no_cell_prints_more_than_a_screen(once_twice) -> None:
     assert 0 < max(text.count("\n") for text in once_twice[0]) <= MOST_LINES
 
 
+def test_two_notebooks_at_once_in_one_folder_do_not_meet(once_twice) -> None:
+    once, _, (beside, error), folder, _ = once_twice
+    assert error == "" and differing(once, beside) == []
+    assert files_below(folder) == set()
+
+
+@pytest.mark.long
 def test_two_restarted_notebooks_at_once_in_one_folder_do_not_meet(tmp_path, once_twice) -> None:
     # Fresh kernels, where an earlier one has left its results: a restart is nothing else.
     (tmp_path / "here").mkdir()
     with ThreadPoolExecutor(2) as pool:
-        jobs = [pool.submit(run, code_cells(), tmp_path / "here", once_twice[3]) for _ in range(2)]
+        jobs = [pool.submit(run, code_cells(), tmp_path / "here", once_twice[4]) for _ in range(2)]
     for said, error in (job.result() for job in jobs):
-        assert error == ""
-        same = [one == alone for one, alone in zip(said, once_twice[0], strict=True)]
-        assert all(same[n] for n in range(len(same)) if n not in varying())
+        assert error == "" and differing(said, once_twice[0]) == []
     assert files_below(tmp_path / "here") == set()
 
 

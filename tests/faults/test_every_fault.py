@@ -37,11 +37,23 @@ def complaints(number: int, folder: Path = HERE) -> list[str]:
     ]
     if not tests:
         wrong.append(f"fault {number} has no test")
+    if tests and (is_long(tree) or all(is_long(test) for test in tests)):
+        wrong.append(f"fault {number} has only tests that `make test` leaves out")
     if not any(isinstance(node, ast.Assert) for node in ast.walk(tree)):
         wrong.append(f"fault {number} looks at no outcome")
     if not any(looks_at_words(node) for node in ast.walk(tree)):
         wrong.append(f"fault {number} looks at no message")
     return wrong
+
+
+def is_long(node: ast.FunctionDef | ast.Module) -> bool:
+    """Whether a test, or all of a file, has the mark `long`; a case of a test may have it."""
+    if isinstance(node, ast.FunctionDef):
+        marks: list[ast.expr] = node.decorator_list
+    else:
+        given = [line for line in node.body if isinstance(line, ast.Assign)]
+        marks = [line.value for line in given if ast.unparse(line.targets[0]) == "pytestmark"]
+    return any("pytest.mark.long" in re.split(r"[^\w.]", ast.unparse(mark)) for mark in marks)
 
 
 def looks_at_words(node: ast.AST) -> bool:
@@ -80,5 +92,19 @@ def test_what_is_missing_is_noticed(tmp_path: Path) -> None:
         '"""Fault 7: x."""\n\n\ndef test_x():\n    with raises(E, match="x"):\n        f()\n'
     )
     assert complaints(7, tmp_path) == ["fault 7 looks at no outcome"]
+    for marked in ("\n@pytest.mark.long\ndef ", "pytestmark = [pytest.mark.long]\n\ndef "):
+        (tmp_path / "test_07_x.py").write_text(
+            f'"""Fault 7: x."""\n{marked}test_x():\n    assert "x" in f()\n'
+        )
+        (complaint,) = complaints(7, tmp_path)
+        assert complaint == "fault 7 has only tests that `make test` leaves out"
+    with (tmp_path / "test_07_x.py").open("a") as file:
+        file.write("\ndef test_y():\n    pass\n")
+    assert len(complaints(7, tmp_path)) == 1  # the mark of the whole file
+    (tmp_path / "test_07_x.py").write_text(
+        '"""Fault 7: x."""\n\n@pytest.mark.long\ndef test_x():\n    assert "x" in f()\n'
+        "\ndef test_y():\n    pass\n"
+    )
+    assert complaints(7, tmp_path) == []
     (tmp_path / "test_07_y.py").write_text("")
     assert complaints(7, tmp_path) == ["fault 7 has 2 test files"]
