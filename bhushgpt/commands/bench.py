@@ -27,7 +27,7 @@ from bhushgpt.bench import (
     plan_bench,
     report,
 )
-from bhushgpt.commands.flags import FOLDER, Device
+from bhushgpt.commands.flags import FOLDER, Device, Flag
 from bhushgpt.devices import describe_device, machine_card, pick_device
 from bhushgpt.environment import runs_folder
 from bhushgpt.files import write_atomically
@@ -37,9 +37,9 @@ from bhushgpt.files import write_atomically
 class Bench:
     """Measure this machine, and training and generation on it, as shares of its limits."""
 
-    quick: bool = False
+    quick: Flag = False
     """The small model only: about a minute instead of ten."""
-    peers: bool = False
+    peers: Flag = False
     """Measure other libraries in the same run (pip install 'bhushgpt[bench]')."""
     json: Annotated[
         Path | None, FOLDER, arg(metavar="FILE", help_behavior_hint="(default: in runs/bench)")
