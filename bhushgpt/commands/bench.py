@@ -21,6 +21,7 @@ from bhushgpt.bench import (
     Measured,
     bench_figure,
     best_of,
+    half_type,
     measure_bpe,
     measure_limits,
     measure_together,
@@ -59,7 +60,7 @@ class Bench:
         begin = time.perf_counter()
         progress = _Progress()
         limits = measure_limits(device, quick=self.quick, progress=progress)
-        groups = plan_bench(device, quick=self.quick, peers=self.peers)
+        groups = plan_bench(device, quick=self.quick, peers=self.peers, half=half_type(device))
         rows: list[Measured] = []
         for number, group in enumerate(groups, start=1):
             progress.title = f"[{number}/{len(groups)}] {group.title}: "
