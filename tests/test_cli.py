@@ -427,7 +427,7 @@ def test_the_version_is_that_of_the_package(capsys):
         (["complete", "--run", "x", "--prompt", "a", "--seed", "x"], "'x' is not a whole number"),
         (["complete", "--run", "x", "--prompt", "a", "--top-p", "0,9"], "'0,9' is not a number"),
         (["train", "--device", "tpu"], "'cuda', 'mps'"),
-        (["complete", "--run", "x"], "--prompt TEXT"),
+        (["complete", "--prompt", "x"], "--run DIR"),
     ],
 )
 def test_a_wrong_flag_is_answered_in_plain_words_with_status_2(flags, message, capsys):

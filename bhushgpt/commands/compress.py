@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from tqdm import tqdm
 from tyro.conf import Positional, arg
 
-from bhushgpt.commands.flags import FOLDER
+from bhushgpt.commands.flags import FOLDER, Flag
 from bhushgpt.compression import Progress, compressing, decompressing
 from bhushgpt.errors import UserError
 from bhushgpt.files import read_file, write_atomically
@@ -33,7 +33,7 @@ class Compress:
     """The file to compress: any text, or any bytes."""
     run_folder: Run = None
     """Folder of the run whose model is used; without one everything is learned while reading."""
-    adaptive: bool = False
+    adaptive: Flag = False
     """Learn while reading, with counters that have read the run's text: smaller, slower."""
     out: Out = None
     """The file to write; left out, FILE with .bhgz behind its name."""

@@ -5,6 +5,7 @@ Lesson: notebook 17.
 
 import errno
 import os
+import shlex
 import sys
 import tempfile
 import traceback
@@ -13,7 +14,7 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any, cast
 
-from bhushgpt.commands import COMMANDS, WITHOUT_TORCH
+from bhushgpt.commands import COMMANDS, EXAMPLES, WITHOUT_TORCH
 from bhushgpt.environment import command, runs_folder
 from bhushgpt.errors import UserError, nearest
 from bhushgpt.versions import missing_torch
@@ -75,7 +76,12 @@ def _run_typed(arguments: list[str]) -> int:
 
     module, kind = COMMANDS[name][0].split(":")
     typed_one = getattr(import_module(f"bhushgpt.commands.{module}"), kind)
-    typed = cast(Any, tyro.cli(typed_one, prog=command(name), args=arguments[1:]))
+    try:
+        typed = cast(Any, tyro.cli(typed_one, prog=command(name), args=arguments[1:]))
+    except SystemExit as stopped:
+        if not stopped.code:  # the help was shown
+            print(f"For example:\n  {command(name, *shlex.split(EXAMPLES[name]))}")
+        raise
     return cast(Callable[[], int], typed.run)()
 
 

@@ -48,6 +48,8 @@ class RunFolder:
         version: of bhushgpt; preset: its name; config: every setting, as in a checkpoint.
         corpus: a registered name, or the whole path of a file or of prepared tokens;
         corpus_sha256: of its clean text; tokens: its length, held-out part included.
+        init_from: of a run that began with the weights of another, that checkpoint;
+        imported_from: of a model that another program wrote, its folder or name.
         fine_tuning: of a run that began with another run's model: base, the checkpoint; old, that
         run's corpus; replay and unknown, as asked; lora, the rank or null; old_before, new_before
         and at the end old_after, new_after: nats per token on the held-out parts of both texts.

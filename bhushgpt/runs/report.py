@@ -34,7 +34,7 @@ from bhushgpt.runs.interruption import Interruption
 from bhushgpt.runs.monitoring import GLANCE_TOKENS, SAMPLE_TOKENS, usual_interval
 from bhushgpt.runs.session import Session
 from bhushgpt.runs.start import share_of, start_session
-from bhushgpt.runs.training_text import Text
+from bhushgpt.runs.training_text import Text, last_part
 from bhushgpt.speed import World
 from bhushgpt.storage import list_checkpoints, save_adapter
 
@@ -45,14 +45,14 @@ History = Sequence[Mapping[str, Any]]
 def describe_run(session: Session) -> str:
     """Return what is about to be trained: text, model, memory and time."""
     text, config, options = session.text, session.config, session.options
-    last_tenth = "; the last tenth is held out" if text.unit == "character" else ""
+    kept = f"; the {last_part(config.held_out)} is held out" if text.unit == "character" else ""
     how = [f"{session.world.device.type}, {options.precision}"]
     if options.compile == "on":
         how.append("compiled, which takes the first step up to a minute")
     if session.world.size > 1:
         how.append(f"{session.world.size} processes ({options.strategy})")
     lines = [
-        f"text    {text.title}: {text.size}{last_tenth}",
+        f"text    {text.title}: {text.size}{kept}",
         *([f"        {text.notice}"] if text.notice else []),
         f"model   {config.preset}: {_expectation(session)}",
         f"device  {', '.join(how)}",
