@@ -19,25 +19,32 @@ import torch
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
 
 from bhushgpt.environment import in_notebook
 from bhushgpt.errors import UserError
 
-# Chosen to stay apart for colour-blind readers (Okabe and Ito, "Color Universal Design", 2008);
-# the two palest of their eight are left out because they vanish on white paper.
+# Six colours that stay as far apart as they can for readers with and without red-green blindness,
+# each with a contrast of at least 3:1 to white paper; tests/test_figures.py measures both.
 COLORS: dict[str, str] = {
-    "blue": "#0072b2",
-    "orange": "#d55e00",
-    "green": "#009e73",
-    "pink": "#cc79a7",
-    "amber": "#e69f00",
-    "grey": "#6b6b6b",
+    "blue": "#1556a3",
+    "orange": "#bb4205",
+    "green": "#0b7c63",
+    "pink": "#d26db1",
+    "amber": "#c38606",
+    "grey": "#444444",
 }
+# What a line that differs from its neighbours only in colour is drawn with.
+LINE_STYLES = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)))
 
 # Pixels are drawn at twice the size they are shown at, so that text is sharp on dense screens.
 DOTS_PER_INCH = 176
 EYE = np.array([0.299, 0.587, 0.114])  # how bright red, green and blue look to us (BT.601)
+WIDEST = 10.0  # inches: on a narrow screen a wider picture has letters too small to read
+SMALLEST = 8.0  # points
 LONGEST_TITLE = 72  # characters; more would make the picture as wide as they are
 NO_NUMBER = "#e3e3e3"  # background of cells that hold -inf or nan
 
@@ -64,7 +71,7 @@ def apply_style() -> None:
 
     >>> apply_style()
     >>> plt.rcParams["axes.prop_cycle"].by_key()["color"][0]
-    '#0072b2'
+    '#1556a3'
     """
     plt.rcParams.update(STYLE)
 
@@ -87,6 +94,12 @@ def own_style() -> Iterator[None]:
 def png_bytes(fig: Figure) -> bytes:
     """Return the figure as a small PNG; the same drawing gives the same bytes.
 
+    Lines of a legend that differ in colour alone get line styles.
+
+    Raises:
+        UserError: If bars that start at zero are cut off above it, or a narrow screen could not
+            show the figure's letters.
+
     >>> fig, _ = plt.subplots()
     >>> png_bytes(fig)[1:4]
     b'PNG'
@@ -94,6 +107,9 @@ def png_bytes(fig: Figure) -> bytes:
     """
     from PIL import Image  # comes with matplotlib
 
+    _check_readable(fig)
+    for axes in fig.axes:
+        _tell_lines_apart(axes)
     full, out = io.BytesIO(), io.BytesIO()
     fig.savefig(full, format="png", dpi=DOTS_PER_INCH, bbox_inches="tight", pad_inches=0.08)
     picture = Image.open(full).convert("RGB")
@@ -101,6 +117,59 @@ def png_bytes(fig: Figure) -> bytes:
     small = picture.quantize(128, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     small.save(out, format="png", optimize=True)
     return out.getvalue()
+
+
+def _check_readable(fig: Figure) -> None:
+    """Refuse what misleads or cannot be read on a phone."""
+    if (width := fig.get_figwidth()) > WIDEST:
+        raise UserError(
+            f"The figure is {width:g} inches wide, at most {WIDEST:g} can be read on a narrow "
+            "screen. Make it narrower, or put its parts below each other."
+        )
+    for text in fig.findobj(Text):
+        assert isinstance(text, Text)
+        if text.get_visible() and text.get_text().strip() and text.get_fontsize() < SMALLEST:
+            raise UserError(
+                f"The text {text.get_text()!r} has {text.get_fontsize():g} points: fewer than "
+                f"{SMALLEST:g} cannot be read on a narrow screen."
+            )
+    for axes in fig.axes:
+        for bars in axes.containers:
+            if not isinstance(bars, BarContainer) or not bars.patches:
+                continue
+            upright = bars.orientation == "vertical"
+            axis, name = (axes.yaxis, "ylim") if upright else (axes.xaxis, "xlim")
+            starts = [bar.get_y() if upright else bar.get_x() for bar in bars.patches]
+            low, high = sorted(axis.get_view_interval())
+            if axis.get_scale() == "linear" and not any(starts) and not low <= 0 <= high:
+                raise UserError(
+                    f"The bars start at zero, but the axis goes from {low:g} to {high:g}, so that "
+                    f"their lengths mislead. Set {name} to begin at 0, or draw points."
+                )
+
+
+def _tell_lines_apart(axes: Axes) -> None:
+    """Give lines that a legend names, and only their colour tells apart, styles of their own."""
+    if (legend := axes.get_legend()) is None:
+        return
+    named = {line.get_label(): line for line in axes.lines}
+    pairs = [
+        (entry, named[entry.get_label()])
+        for entry in legend.legend_handles
+        if isinstance(entry, Line2D) and entry.get_label() in named
+    ]
+    plain = [
+        pair
+        for pair in pairs
+        if pair[1].get_linestyle() == "-" and pair[1].get_marker() in (None, "None", "", " ")
+    ]
+    taken = {line.get_linestyle() for _, line in pairs if line.get_linestyle() != "-"}
+    free = [style for style in LINE_STYLES if style not in taken]
+    # More lines than styles belong to an ordered family, whose shades say which is which.
+    if len(plain) <= len(free):
+        for pair, style in zip(plain, free, strict=False):
+            for line in pair:
+                line.set_linestyle(style)
 
 
 def show(fig: Figure, alt: str) -> None:
@@ -111,7 +180,10 @@ def show(fig: Figure, alt: str) -> None:
 
     Args:
         fig: The figure.
-        alt: Kind of plot, axes, ranges and message; an empty text is refused (`UserError`).
+        alt: Kind of plot, axes, ranges and message.
+
+    Raises:
+        UserError: If the text is empty, or `png_bytes` refuses the figure.
 
     >>> fig, ax = plt.subplots()
     >>> show(fig, alt="An empty plot, both axes from 0 to 1.")
@@ -128,6 +200,7 @@ def show(fig: Figure, alt: str) -> None:
         # `retina` shows the picture at half its pixels.
         display(Image(png_bytes(fig), format="png", alt=text, retina=True))
     else:
+        _check_readable(fig)
         print(f"Figure: {text}")
     # An open figure would be shown a second time at the end of the cell.
     plt.close(fig)

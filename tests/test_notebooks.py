@@ -169,6 +169,22 @@ DEFECTS: dict[str, tuple[str, Plant, str]] = {
         "markdown cells for",
     ),
     "too many words": ("size", lambda n: put(text_cell(n), source="word " * 2701), "words"),
+    "a flood of lines": (
+        "outputs",
+        lambda n: put(code_cell(n).outputs[0], text="1\n" * 41),
+        "prints 41 lines",
+    ),
+    "a flood of letters": (
+        "outputs",
+        lambda n: put(code_cell(n).outputs[0], text="x" * 2001),
+        "2001 characters",
+    ),
+    "a heavy picture": (
+        "outputs",
+        lambda n: put(picture(n), data={"image/png": "A" * 140_000}),
+        "105000 bytes",
+    ),
+    "a wall of text": ("outputs", lambda n: put(text_cell(n), source="word " * 301), "301 words"),
     "a wide line": ("code cells", lambda n: put(code_cell(n), source="x" * 89), "89 columns"),
     "a long cell": ("code cells", lambda n: put(code_cell(n), source="x\n" * 25), "26 lines"),
     "an empty cell": ("code cells", lambda n: put(text_cell(n), source=" "), "is empty"),
@@ -188,6 +204,11 @@ DEFECTS: dict[str, tuple[str, Plant, str]] = {
         lambda n: put(code_cell(n).outputs[0], text="saved C:\\Users\\me"),
         "Users",
     ),
+    "a path of a moment": (
+        "machine traces",
+        lambda n: put(code_cell(n).outputs[0], text="saved '/tmp/x1y2/run'"),
+        "'/tmp/'",
+    ),
     "a local build": (
         "machine traces",
         lambda n: put(code_cell(n).outputs[0], text="torch 2.13.0+cpu"),
@@ -205,6 +226,11 @@ DEFECTS: dict[str, tuple[str, Plant, str]] = {
     ),
     "an exclamation": ("wording", lambda n: put(text_cell(n), source="It works!"), "exclamation"),
     "a slogan": ("wording", lambda n: put(text_cell(n), source="Let's go."), "Let's"),
+    "a name spelt wrongly": (
+        "wording",
+        lambda n: put(text_cell(n), source="It runs in Pytorch, as GPT2 does."),
+        "writes 'Pytorch', not 'PyTorch'",
+    ),
     "a dead link": (
         "links",
         lambda n: put(text_cell(n), source="[next](99_none.ipynb)"),

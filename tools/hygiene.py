@@ -21,6 +21,7 @@ CHECKS: dict[str, Callable[[StoredNotebook], list[str]]] = {
     "finished": notebook_form.finished,
     "compared": notebook_form.compared,
     "size": notebook_form.size,
+    "outputs": notebook_form.outputs,
     "code cells": notebook_form.code_cells,
     "machine traces": notebook_form.machine_traces,
     "exercises": notebook_form.exercises,

@@ -18,10 +18,29 @@ WORDS = 2700
 COLUMNS = 88
 CODE_LINES = 25
 BYTES = 1_500_000
+# What one cell may show: more is scrolled past, or does not fit a screen.
+OUTPUT_LINES = 40
+OUTPUT_CHARACTERS = 2000
+PICTURE_BYTES = 100_000
+TEXT_WORDS = 300
 EXERCISES = 2
 
-OWN_PATH = re.compile(r"(?<![\w.~/:-])/(?:home|root|work|Users)/|\b[A-Z]:\\+Users", re.IGNORECASE)
+OWN_PATH = re.compile(
+    r"(?<![\w.~/:-])/(?:home|root|work|Users|tmp|mnt|opt)/|\b[A-Z]:\\+Users", re.IGNORECASE
+)
+NAMES = {
+    "PyTorch": r"\bPy[Tt]orch\b",
+    "NumPy": r"\b[Nn]um[Pp]y\b",
+    "JupyterLab": r"\bJupyter ?[Ll]ab\b",
+    "GPT-2": r"\bGPT ?-?2\b",
+    "OpenWebText": r"\bOpen ?[Ww]eb ?[Tt]ext\b",
+    "BhushGPT": r"\b[Bb]hush-?(?:GPT|gpt)\b",
+    "AdamW": r"\bAdam-?[Ww]\b",
+    "LayerNorm": r"\bLayer-?[Nn]orm\b",
+    "JavaScript": r"\bJava ?[Ss]cript\b",
+}
 SHELL = re.compile(r"^\s*(?:!|%%?(?:pip|conda|bash|sh|cmd|system)\b)", re.MULTILINE)
+URL = re.compile(r"\]\([^)]*\)|https?://\S+")
 EXCLAMATION = re.compile(r"\w!(?=[\s\"')*_]|$)")
 
 
@@ -138,6 +157,26 @@ def size(notebook: StoredNotebook) -> list[str]:
     return complaints
 
 
+def outputs(notebook: StoredNotebook) -> list[str]:
+    """What a cell says or shows fits a screen."""
+    complaints = []
+    for index, cell in notebook.markdown:
+        if (words := len(cell.source.split())) > TEXT_WORDS:
+            complaints.append(f"The text of cell {index} has {words} words, over {TEXT_WORDS}.")
+    for index, cell in notebook.code:
+        # Tables in markdown are pages of their own.
+        shown = [o for o in cell.outputs if "text/markdown" not in o.get("data", {})]
+        text = "".join(output_text(output) for output in shown)
+        lines = text.count("\n")
+        if lines > OUTPUT_LINES or len(text) > OUTPUT_CHARACTERS:
+            complaints.append(f"Cell {index} prints {lines} lines, {len(text)} characters.")
+        for output in cell.outputs:
+            size = len(output.get("data", {}).get("image/png", "")) * 3 // 4
+            if size > PICTURE_BYTES:
+                complaints.append(f"The picture of cell {index} has {size} bytes.")
+    return complaints
+
+
 def code_cells(notebook: StoredNotebook) -> list[str]:
     """Code cells are narrow, short, not empty, and use no shell."""
     complaints = [
@@ -182,12 +221,16 @@ def exercises(notebook: StoredNotebook) -> list[str]:
 
 
 def wording(notebook: StoredNotebook) -> list[str]:
-    """The prose is plain: no exclamations, no "Let's"."""
+    """The prose is plain, with no exclamations and no "Let's", and spells names as they are."""
     complaints = []
     for index, cell in notebook.markdown:
         text = prose(cell.source)
         if EXCLAMATION.search(text):
             complaints.append(f"Cell {index} has an exclamation mark.")
+        for right, written in NAMES.items():
+            for found in re.findall(written, URL.sub("", text)):
+                if found != right:
+                    complaints.append(f"Cell {index} writes {found!r}, not {right!r}.")
         if re.search(r"\blet[’']s\b", text, re.IGNORECASE):
             complaints.append(f'Cell {index} says "Let\'s".')
     return complaints
