@@ -22,6 +22,7 @@ CHECKS: dict[str, Callable[[StoredNotebook], list[str]]] = {
     "compared": notebook_form.compared,
     "size": notebook_form.size,
     "code cells": notebook_form.code_cells,
+    "ideas": notebook_form.ideas,
     "machine traces": notebook_form.machine_traces,
     "exercises": notebook_form.exercises,
     "wording": notebook_form.wording,
