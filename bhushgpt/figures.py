@@ -1,7 +1,8 @@
 """Pictures that everybody can read: one style, alt text on every figure, numbers in cells.
 
-`show` is for notebooks, `own_style` and `png_bytes` for files; `grid` draws a small tensor, and
-`plot_curve` a run: loss against step, with the floors it has to get below.
+`show` is for notebooks, `own_style` and `png_bytes` for files; `grid` draws a small tensor, `lines`
+a few curves, which `reading` puts into words, and `plot_curve` a run: loss against step, with the
+floors it has to get below.
 
 Lesson: notebook 00.
 """
@@ -348,13 +349,99 @@ def _drawable(title: str) -> str:
 def running_mean(losses: Sequence[float], keep: float = 0.95) -> list[float]:
     """Return an average over about the last 1 / (1 - keep) values, for a line one can follow.
 
-    >>> running_mean([2.0, 0.0, 0.0], keep=0.5)
-    [2.0, 1.0, 0.5]
+    It starts from nothing and is corrected for that as Adam's means are (notebook 05): early
+    values are averages of what there is, not of the first loss.
+
+    >>> running_mean([2.0, 0.0, 0.0], keep=0.5)  # 2; (1 * 0 + 0.5 * 2) / 1.5; ...
+    [2.0, 0.6666666666666666, 0.2857142857142857]
     """
     means: list[float] = []
-    for loss in losses:
-        means.append(loss if not means else keep * means[-1] + (1 - keep) * loss)
+    mean = 0.0
+    for n, loss in enumerate(losses, start=1):
+        mean = keep * mean + (1 - keep) * loss
+        means.append(mean / (1 - keep**n))
     return means
+
+
+def lines(
+    series: Mapping[str, Sequence[float] | Mapping[float, float]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    title: str = "",
+    levels: Mapping[str, float] | None = None,
+    log_x: bool = False,
+    marker: str = "",
+    ylim: tuple[float | None, float | None] | None = None,
+) -> Figure:
+    """Draw lines with a legend, and dashed levels with their names.
+
+    Args:
+        series: Name -> values, drawn against 1, 2, 3, ..., or name -> {x: y}.
+        xlabel: What the horizontal axis counts.
+        ylabel: What the vertical axis measures, with its unit.
+        title: What the reader is looking at.
+        levels: Name -> height of a dashed line.
+        log_x: Whether equal distances on the horizontal axis are equal factors.
+        marker: How each point is drawn, such as "o"; left out, only the line is.
+        ylim: The lowest and the highest height shown.
+
+    Returns:
+        The figure; `show(fig, reading(fig))` displays it with a description made from it.
+
+    >>> fig = lines({"loss": [4.0, 2.5]}, xlabel="step", ylabel="nats")
+    >>> reading(fig)
+    'Line chart. step 1 to 2, nats. loss: 4 to 2.5.'
+    >>> plt.close(fig)
+    """
+    fig, ax = plt.subplots(figsize=(7, 3))
+    for name, values in series.items():
+        if not isinstance(values, Mapping):
+            values = dict(enumerate(values, start=1))
+        ax.plot(list(values), list(values.values()), marker=marker, markersize=4, label=name)
+    for name, height in (levels or {}).items():
+        ax.axhline(height, color=COLORS["grey"], linestyle="--", linewidth=1)
+        ax.annotate(name, (0.01, height), (0, 3), ("axes fraction", "data"), "offset points")
+    ax.set(xlabel=xlabel, ylabel=ylabel, title=title, xscale="log" if log_x else "linear")
+    if ylim:
+        ax.set_ylim(*ylim)
+    if len(series) > 1:
+        ax.legend()
+    return fig
+
+
+def reading(fig: Figure, sentence: str = "") -> str:
+    """Return a line chart in words: title, axes, where each line starts, turns and ends.
+
+    Args:
+        fig: A figure of one plot, such as `lines` draws.
+        sentence: What it shows, added at the end.
+    """
+    ax = fig.axes[0]
+    said, span = [], [np.inf, -np.inf]
+    for line in ax.get_lines():
+        x, y = np.asarray(line.get_xdata(), float), np.asarray(line.get_ydata(), float)
+        name = str(line.get_label())
+        if name.startswith("_"):  # a level: its name is written beside it
+            continue
+        span = [min(span[0], x.min()), max(span[1], x.max())]
+        inner = y[1:-1]
+        turns = (
+            [
+                f", {word} {inner[at]:.3g} at {x[at + 1]:.3g}"
+                for word, at in (("lowest", inner.argmin()), ("highest", inner.argmax()))
+                if (word == "lowest" and inner[at] < min(y[0], y[-1]))
+                or (word == "highest" and inner[at] > max(y[0], y[-1]))
+            ]
+            if len(inner)
+            else []
+        )
+        said.append(f"{name}: {y[0]:.3g} to {y[-1]:.3g}{''.join(turns)}")
+    named = [f"dashed: {text.get_text()}" for text in ax.texts]
+    title = ax.get_title(loc="left") or ax.get_title()
+    head = f"Line chart{', ' + title if title else ''}. {ax.get_xlabel()} {span[0]:.3g} to "
+    whole = f"{head}{span[1]:.3g}, {ax.get_ylabel()}. {'; '.join([*said, *named])}. {sentence}"
+    return whole.strip()
 
 
 def spread(values: Sequence[float], gap: float) -> list[float]:

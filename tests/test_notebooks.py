@@ -102,6 +102,11 @@ def all_measured(node: NotebookNode) -> None:
         tagged(code_cell(node, place), "nbval-ignore-output")
 
 
+def plumbing(node: NotebookNode, count: int) -> None:
+    for place in range(4, 4 + count):
+        tagged(code_cell(node, place), "plumbing")
+
+
 def error_output() -> NotebookNode:
     return v4.new_output("error", ename="KeyError", evalue="'x'", traceback=["KeyError: 'x'"])
 
@@ -139,6 +144,12 @@ DEFECTS: dict[str, tuple[str, Plant, str]] = {
     ),
     "a strange id": ("ids", lambda n: put(code_cell(n), id="3fa9c1"), "has the id '3fa9c1'"),
     "a doubled id": ("ids", lambda n: put(code_cell(n), id="cell-000"), "more than once"),
+    "too much plumbing": ("ideas", lambda n: plumbing(n, 7), "67% carry the idea, less than 70%"),
+    "an untagged import": (
+        "ideas",
+        lambda n: (plumbing(n, 1), put(code_cell(n, 9), source="import math")),
+        "only imports",
+    ),
     "an unknown tag": ("tags", lambda n: tagged(code_cell(n), "nbval-skip"), "'nbval-skip'"),
     "a word to nbval": (
         "tags",
@@ -307,6 +318,12 @@ def test_a_comment_in_code_is_no_heading() -> None:
     notebook = sound()
     text_cell(notebook.node)["source"] = "```python\n# not a title\n```\n#no heading either"
     assert CHECKS["headings"](notebook) == []
+
+
+def test_plumbing_below_the_limit_is_allowed() -> None:
+    notebook = sound()
+    plumbing(notebook.node, 6)  # of 21 code cells
+    assert CHECKS["ideas"](notebook) == CHECKS["tags"](notebook) == []
 
 
 # --------------------------------------------------------------------------- leaked solutions

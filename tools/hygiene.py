@@ -23,6 +23,7 @@ CHECKS: dict[str, Callable[[StoredNotebook], list[str]]] = {
     "size": notebook_form.size,
     "outputs": notebook_form.outputs,
     "code cells": notebook_form.code_cells,
+    "ideas": notebook_form.ideas,
     "machine traces": notebook_form.machine_traces,
     "exercises": notebook_form.exercises,
     "wording": notebook_form.wording,

@@ -3,13 +3,16 @@
 Each function returns complaints, none when all is well.
 """
 
+import ast
 import re
+
+from IPython.core.inputtransformer2 import TransformerManager
 
 from tools.imports import uses_package
 from tools.stored_form import STABLE_ID
 from tools.stored_notebook import StoredNotebook, is_compared, output_text, prose, tags
 
-TAGS = {"finished", "nbval-ignore-output", "raises-exception", "gpu", "exercise"}
+TAGS = {"finished", "nbval-ignore-output", "raises-exception", "gpu", "exercise", "plumbing"}
 # These two build nothing by hand: one looks around, one names what PyTorch has.
 WITHOUT_BUILD = {"00_start_here", "01_pytorch_basics"}
 CELLS = range(40, 111)
@@ -24,6 +27,7 @@ OUTPUT_CHARACTERS = 2000
 PICTURE_BYTES = 100_000
 TEXT_WORDS = 300
 EXERCISES = 2
+IDEAS = 0.7  # of the code cells
 
 OWN_PATH = re.compile(
     r"(?<![\w.~/:-])/(?:home|root|work|Users|tmp|mnt|opt)/|\b[A-Z]:\\+Users", re.IGNORECASE
@@ -194,6 +198,33 @@ def code_cells(notebook: StoredNotebook) -> list[str]:
         if SHELL.search(cell.source):
             complaints.append(f"Cell {index} runs a shell command.")
     return complaints
+
+
+def ideas(notebook: StoredNotebook) -> list[str]:
+    """Most code cells carry the lesson's own idea; the others are tagged `plumbing`.
+
+    Plumbing is what a learner may skim: imports, files and downloads, a figure that is drawn, a
+    check of the machinery. A notebook without the tag has not been looked through yet.
+    """
+    plumbing = [index for index, cell in notebook.code if "plumbing" in tags(cell)]
+    if not plumbing:
+        return []
+    complaints = [
+        f"Cell {index} only imports: tag it `plumbing`."
+        for index, cell in notebook.code
+        if index not in plumbing and only_imports(cell.source)
+    ]
+    share = 1 - len(plumbing) / len(notebook.code)
+    if share < IDEAS:
+        kept = f"{len(plumbing)} of {len(notebook.code)} code cells are tagged `plumbing`"
+        complaints.append(f"{kept}: {share:.0%} carry the idea, less than {IDEAS:.0%}.")
+    return complaints
+
+
+def only_imports(source: str) -> bool:
+    """Return whether a cell imports and does nothing else."""
+    statements = ast.parse(TransformerManager().transform_cell(source)).body
+    return bool(statements) and all(isinstance(s, ast.Import | ast.ImportFrom) for s in statements)
 
 
 def machine_traces(notebook: StoredNotebook) -> list[str]:

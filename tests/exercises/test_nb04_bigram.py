@@ -21,6 +21,10 @@ def each_loss(logits, targets):
 def loss_stub(logits, targets): ...
 
 
+def lets_the_library(logits, targets):
+    return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+
 def forgets_the_minus(logits, targets):
     return picked(logits.log_softmax(-1), targets).mean()
 
@@ -113,13 +117,9 @@ def test_the_kill_table_of_loss_by_hand():
             means_over_the_vocabulary: "averaged over the whole vocabulary",
             overflows: "scores of 1000 overflow",
             dealt_by_view: "for a random batch it is",
+            lets_the_library: "cross_entropy does all of it",
         },
     )
-
-
-def test_the_library_is_a_right_answer_too():
-    outcome = loss_by_hand.judge(lambda x, y: F.cross_entropy(x.transpose(1, 2), y))
-    assert outcome.status == "right"
 
 
 def windows_stub(tokens, T): ...
