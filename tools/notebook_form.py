@@ -9,7 +9,7 @@ from tools.imports import uses_package
 from tools.stored_form import STABLE_ID
 from tools.stored_notebook import StoredNotebook, is_compared, output_text, prose, tags
 
-TAGS = {"finished", "nbval-ignore-output", "raises-exception", "gpu", "exercise"}
+TAGS = {"finished", "nbval-ignore-output", "raises-exception", "gpu", "exercise", "plumbing"}
 # These two build nothing by hand: one looks around, one names what PyTorch has.
 WITHOUT_BUILD = {"00_start_here", "01_pytorch_basics"}
 CELLS = range(40, 111)
