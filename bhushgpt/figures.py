@@ -2,12 +2,14 @@
 
 `show` is for notebooks, `own_style` and `png_bytes` for files; `grid` draws a small tensor, `lines`
 a few curves, which `reading` puts into words, and `plot_curve` a run: loss against step, with the
-floors it has to get below.
+floors it has to get below. `drawn` says in text what a figure holds, for the tests.
 
 Lesson: notebook 00.
 """
 
+import base64
 import io
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +25,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
 from bhushgpt.environment import in_notebook
@@ -177,7 +180,9 @@ def show(fig: Figure, alt: str) -> None:
     """Display the figure with its description, and close it.
 
     In a notebook the picture is a PNG whose output metadata holds `alt`, the text that is read out
-    to those who do not see it. Elsewhere the description is printed in the picture's place.
+    to those who do not see it. Beside it stands what is `drawn`, as the text that no page shows:
+    so the tests that compare a cell's texts with the stored ones compare its pictures too.
+    Elsewhere the description is printed in the picture's place.
 
     Args:
         fig: The figure.
@@ -199,12 +204,64 @@ def show(fig: Figure, alt: str) -> None:
         from IPython.display import Image, display
 
         # `retina` shows the picture at half its pixels.
-        display(Image(png_bytes(fig), format="png", alt=text, retina=True))
+        picture = Image(png := png_bytes(fig), format="png", alt=text, retina=True)
+        size = {"alt": text, "width": picture.width, "height": picture.height}
+        both = {"image/png": base64.b64encode(png).decode(), "text/plain": drawn(fig)}
+        display(both, metadata={"image/png": size}, raw=True)
     else:
         _check_readable(fig)
         print(f"Figure: {text}")
     # An open figure would be shown a second time at the end of the cell.
     plt.close(fig)
+
+
+def drawn(fig: Figure) -> str:
+    """Return what a figure holds, axes by axes: words, lines, bars and tables of numbers.
+
+    Numbers are rounded to a thousandth of the largest one beside them, so that two machines whose
+    sums differ in the last digits say the same.
+
+    >>> fig, ax = plt.subplots()
+    >>> _ = ax.plot([1, 2, 4], label="squares"), ax.set(xlabel="n", title="Powers")
+    >>> print(drawn(fig))
+    axes 'Powers', x 'n', y ''
+      line 'squares': x 3 numbers 0 ... 2, lowest 0, highest 2, mean 1
+      line 'squares': y 3 numbers 1 ... 4, lowest 1, highest 4, mean 2.33
+    >>> plt.close(fig)
+    """
+    said = []
+    for ax in fig.axes:
+        title = ax.get_title() or ax.get_title("left")
+        said.append(f"axes {title!r}, x {ax.get_xlabel()!r}, y {ax.get_ylabel()!r}")
+        for line in ax.lines:
+            name = str(line.get_label())
+            name = "" if name.startswith("_") else f" {name!r}"  # matplotlib's own names
+            for side, values in zip("xy", (line.get_xdata(), line.get_ydata()), strict=True):
+                said.append(f"  line{name}: {side} {_numbers(values)}")
+        if bars := [patch for patch in ax.patches if isinstance(patch, Rectangle)]:
+            sizes = [bar.get_width() * bar.get_height() for bar in bars]
+            said.append(f"  bars: areas {_numbers(sizes)}")
+        for table in (*ax.collections, *ax.images):
+            if (values := table.get_array()) is not None:
+                said.append(f"  {type(table).__name__}: {_numbers(values)}")
+        if words := [text.get_text() for text in ax.texts]:
+            said.append(f"  words: {' | '.join(words)}")
+    return "\n".join(said)
+
+
+def _numbers(values: Any) -> str:
+    """Return a sentence about numbers: how many, the first and last, the ends and the mean."""
+    if np.asarray(values).dtype.kind not in "biuf":
+        return f"{len(values)} words {values[0]} ... {values[-1]}"
+    table = np.ma.masked_invalid(np.ma.asarray(values, dtype=float)).ravel()
+    known = table.compressed()
+    if not len(known):
+        return f"{len(table)} that are no numbers"
+    largest = float(np.abs(known).max())
+    digits = 2 - math.floor(math.log10(largest)) if largest else 0
+    ends = (known[0], known[-1], known.min(), known.max(), known.mean())
+    first, last, low, high, mean = (f"{round(float(end), digits) + 0.0:g}" for end in ends)
+    return f"{len(table)} numbers {first} ... {last}, lowest {low}, highest {high}, mean {mean}"
 
 
 def grid(

@@ -22,6 +22,7 @@ from bhushgpt.figures import (
     DOTS_PER_INCH,
     NO_NUMBER,
     apply_style,
+    drawn,
     grid,
     own_style,
     plot_curve,
@@ -58,6 +59,7 @@ def test_show_in_a_notebook_stores_the_alt_text_once_with_one_picture():
     assert len(pictures) == 1  # an unclosed figure would appear a second time
     assert pictures[0].metadata["image/png"]["alt"] == "A line from 1 to 2."
     assert outputs == pictures  # and no copy of the description below it
+    assert "y 2 numbers 1 ... 2" in pictures[0].data["text/plain"]  # what nbval compares
     size = Image.open(io.BytesIO(base64.b64decode(pictures[0].data["image/png"]))).size
     assert pictures[0].metadata["image/png"]["width"] == size[0] // 2  # sharp on dense screens
     page, _ = HTMLExporter(template_name="classic").from_notebook_node(notebook)
@@ -139,6 +141,51 @@ def test_colours_differ_in_brightness_or_hue_and_stand_out_on_white():
         luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
         assert 1.05 / (luminance + 0.05) > 2
     assert len(set(COLORS.values())) == len(COLORS)
+
+
+def said_of(draw):
+    """Return what is said of a figure with one pair of axes, drawn by a function."""
+    with plt.rc_context():
+        fig, axes = plt.subplots()
+        draw(axes)
+        said = drawn(fig)
+        plt.close(fig)
+    return said
+
+
+LINE = np.sin(np.arange(20.0))
+OTHER_DRAWINGS = {
+    "a line fewer": lambda ax: ax.plot(LINE, label="a"),
+    "another name": lambda ax: (ax.plot(LINE, label="a"), ax.plot(-LINE, label="c")),
+    "one point moved": lambda ax: (
+        ax.plot(LINE, label="a"),
+        ax.plot(np.where(np.arange(20) == 7, 0.5, -LINE), label="b"),
+    ),
+    "an axis named": lambda ax: (two_lines(ax), ax.set_xlabel("step")),
+    "a title": lambda ax: (two_lines(ax), ax.set_title("Two waves")),
+    "a word": lambda ax: (two_lines(ax), ax.text(0, 0, "here")),
+    "bars": lambda ax: (two_lines(ax), ax.bar(["a"], [1])),
+    "a table": lambda ax: (two_lines(ax), grid(ax, [[1.0, 2.0]], fmt="")),
+}
+
+
+def two_lines(ax):
+    ax.plot(LINE, label="a")
+    ax.plot(-LINE, label="b")
+
+
+@pytest.mark.parametrize("draw", OTHER_DRAWINGS.values(), ids=OTHER_DRAWINGS.keys())
+def test_another_drawing_says_something_else(draw):
+    assert said_of(draw) != said_of(two_lines)
+
+
+def test_the_last_digits_of_a_sum_say_nothing_of_a_drawing():
+    noise = 1e-7 * np.cos(np.arange(20.0))  # what another order of adding does in float32
+    for size in (1e-6, 1.0, 1e6):
+        apart = said_of(lambda ax, size=size: ax.plot(size * (LINE + noise)))
+        assert apart == said_of(lambda ax, size=size: ax.plot(size * LINE))
+    words = said_of(lambda ax: (ax.bar(["x", "y"], [0.25, 1]), ax.plot([np.nan], [np.nan])))
+    assert "bars: areas 2 numbers" in words and "1 that are no numbers" in words
 
 
 def test_grid_writes_whole_numbers_as_they_are_and_fractions_with_two_decimals(ax):

@@ -7,10 +7,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import nbformat
 import pytest
 from nbformat import NotebookNode, v4
 
+from bhushgpt.figures import drawn
+from bhushgpt.training_config import SCHEDULES, Schedule, TrainingConfig, learning_rate
 from tools.hygiene import CHECKS
 from tools.solution_leaks import leaks
 from tools.stored_notebook import StoredNotebook, stored_notebooks
@@ -381,7 +384,35 @@ def test_a_leaked_class_is_noticed() -> None:
 # --------------------------------------------------------------- nbval, as the tests use it
 
 
+def schedules(stored: int, drawn_now: int) -> NotebookNode:
+    """Return a cell that draws so many schedules, with the stored picture of another number."""
+    fig, ax = plt.subplots()
+    for schedule in SCHEDULES[:stored]:
+        ax.plot(learning_rates(schedule), label=schedule)
+    picture = v4.new_output("display_data", data={"image/png": "", "text/plain": drawn(fig)})
+    plt.close(fig)
+    source = f"""
+import matplotlib.pyplot as plt
+from bhushgpt.figures import show
+from bhushgpt.training_config import SCHEDULES, TrainingConfig, learning_rate
+
+fig, ax = plt.subplots()
+for schedule in SCHEDULES[:{drawn_now}]:
+    config = TrainingConfig(steps=50, warmup_steps=5, learning_rate=1.0, schedule=schedule)
+    ax.plot([learning_rate(step, config) for step in range(50)], label=schedule)
+show(fig, alt="Learning rates of schedules over 50 steps.")
+"""
+    return v4.new_code_cell(source.strip(), outputs=[picture])
+
+
+def learning_rates(schedule: Schedule) -> list[float]:
+    config = TrainingConfig(steps=50, warmup_steps=5, learning_rate=1.0, schedule=schedule)
+    return [learning_rate(step, config) for step in range(50)]
+
+
 CELLS = {
+    "a picture, the same": schedules(4, 4),
+    "a picture of three, four drawn now": schedules(3, 4),
     "finished, holds": printed("assert 1 + 1 == 2\nprint('equal')", "equal\n", "finished"),
     "finished, holds no longer": printed(
         "assert 1 + 1 == 3\nprint('equal')", "equal\n", "finished"
@@ -415,7 +446,7 @@ def verdicts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {name: found[place] for place, name in enumerate(CELLS)}
 
 
-@pytest.mark.parametrize("name", ["finished, holds", "compared, the same"])
+@pytest.mark.parametrize("name", ["finished, holds", "compared, the same", "a picture, the same"])
 def test_what_holds_passes(verdicts: dict[str, str], name: str) -> None:
     assert verdicts[name] == "PASSED"
 
@@ -427,6 +458,10 @@ def test_a_finished_cell_that_no_longer_holds_fails(verdicts: dict[str, str]) ->
 def test_a_compared_cell_that_prints_something_else_fails(verdicts: dict[str, str]) -> None:
     assert verdicts["compared, another number"] == "FAILED"
     assert verdicts["a warning that was not there"] == "FAILED"
+
+
+def test_a_stored_picture_of_what_the_code_no_longer_draws_fails(verdicts: dict[str, str]) -> None:
+    assert verdicts["a picture of three, four drawn now"] == "FAILED"
 
 
 def test_a_measured_cell_may_print_something_else(verdicts: dict[str, str]) -> None:

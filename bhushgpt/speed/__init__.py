@@ -26,6 +26,7 @@ from bhushgpt.speed.distributed import (
     wrap,
 )
 from bhushgpt.speed.large_vocabulary import chunked_loss
+from bhushgpt.speed.peak_bytes import PeakBytes
 from bhushgpt.speed.precision import (
     GradientScaler,
     Precision,
