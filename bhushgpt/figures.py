@@ -42,7 +42,7 @@ COLORS: dict[str, str] = {
     "grey": "#444444",
 }
 # What a line that differs from its neighbours only in colour is drawn with.
-LINE_STYLES = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)))
+LINE_STYLES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)))
 
 # Pixels are drawn at twice the size they are shown at, so that text is sharp on dense screens.
 DOTS_PER_INCH = 176
@@ -132,7 +132,7 @@ def _check_readable(fig: Figure) -> None:
         )
     for text in fig.findobj(Text):
         assert isinstance(text, Text)
-        if text.get_visible() and text.get_text().strip() and text.get_fontsize() < SMALLEST:
+        if text.get_visible() and text.get_text().strip() and float(text.get_fontsize()) < SMALLEST:
             raise UserError(
                 f"The text {text.get_text()!r} has {text.get_fontsize():g} points: fewer than "
                 f"{SMALLEST:g} cannot be read on a narrow screen."

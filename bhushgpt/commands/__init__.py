@@ -6,45 +6,4 @@ and `run` calls the same functions that the notebooks call.
 Opened by notebook 17.
 """
 
-# name: (module of this folder and class, what the list says of it)
-COMMANDS = {
-    "demo": ("train:Demo", "train GPT-v1 on Sherlock Holmes, in minutes, and see it write"),
-    "train": ("train:Train", "train a model on a text; Ctrl-C saves and stops, --resume goes on"),
-    "finetune": ("finetune:Finetune", "go on with a trained model on a second text"),
-    "complete": ("model:Complete", "continue a prompt with a trained model"),
-    "chat": ("chat:Chat", "write in turns with a trained model"),
-    "serve": ("serve:Serve", "show a page on this machine that writes with a trained model"),
-    "evaluate": ("model:Evaluate", "measure a trained model on its held-out text"),
-    "export": ("model:Export", "write a trained model as a folder that other programs open"),
-    "import": ("model:Import", "make a run of a GPT-2 that another program wrote"),
-    "prepare": ("prepare:Prepare", "tokenise a corpus once, into files that training reads"),
-    "compress": ("compress:Compress", "write a file in fewer bytes, by what a model expects"),
-    "decompress": ("compress:Decompress", "give back exactly what was compressed"),
-    "leaderboard": ("leaderboard:Leaderboard", "list records, enter runs, train an entry anew"),
-    "corpora": ("information:Corpora", "list the texts that can be named: title, source, licence"),
-    "info": ("information:Info", "say what this machine is: devices, memory, versions"),
-    "bench": ("bench:Bench", "measure this machine, and the course's speed on it"),
-    "doctor": ("doctor:Doctor", "check this machine, or a run, and say what to do"),
-}
-# One example for the help page of each, which the reader may paste.
-EXAMPLES = {
-    "demo": "--steps 300",
-    "train": "--preset gpt-v1 --corpus my.txt --out runs/mine",
-    "finetune": "--run runs/demo --corpus my.txt --lora 8",
-    "complete": "--run runs/demo --prompt 'The ' --tokens 100",
-    "chat": "--run runs/demo --temperature 0.6",
-    "serve": "--run runs/demo --open",
-    "evaluate": "--run runs/demo --json",
-    "export": "--run runs/demo --to page model.html",
-    "import": "my-gpt2 --out runs/my-gpt2",
-    "prepare": "my-texts --tokenizer gpt2 --out tokens",
-    "compress": "book.txt --run runs/demo",
-    "decompress": "book.txt.bhgz --run runs/demo",
-    "leaderboard": "list --track data",
-    "corpora": "--fetch sherlock",
-    "info": "",
-    "bench": "--quick --peers",
-    "doctor": "--run runs/demo",
-}
-# These run where PyTorch is missing or does not load; `doctor` above all, to say so.
-WITHOUT_TORCH = ("prepare", "corpora", "doctor")
+from bhushgpt.commands.table import COMMANDS, EXAMPLES, WITHOUT_TORCH
