@@ -1,5 +1,7 @@
 """The commands that use a trained model: `complete`, `evaluate`, and `export`, as which it leaves.
 
+What only one of them needs is imported there: `complete` starts without a run's texts and reports.
+
 Lesson: notebook 17.
 """
 
@@ -17,9 +19,7 @@ from bhushgpt.environment import python_command
 from bhushgpt.errors import UserError
 from bhushgpt.generation import Sampling, as_in_texts, complete_text, prompt_ids
 from bhushgpt.gpt import GPT
-from bhushgpt.interop import check_empty, to_hf, write_page
 from bhushgpt.language_model import LanguageModel
-from bhushgpt.runs import facts, open_session, plain_model
 from bhushgpt.storage import load_adapter, load_checkpoint
 from bhushgpt.tokenizers import Tokenizer, Unknown
 
@@ -130,6 +130,8 @@ class Evaluate:
 
     def run(self) -> int:
         """Print loss, perplexity and bits per byte; return the exit status."""
+        from bhushgpt.runs import facts, open_session
+
         session = open_session(self.run_folder, pick_device(self.device), self.corpus)
         measured = facts(session.evaluate())
         if self.as_json:
@@ -158,6 +160,9 @@ class Export:
         return self._page() if self.to == "page" else self._folder()
 
     def _page(self) -> int:
+        from bhushgpt.interop import write_page
+        from bhushgpt.runs import plain_model
+
         checkpoint = load_checkpoint(self.run_folder, "cpu", optimizer=False)
         title = f"A small GPT ({checkpoint.config.preset})"
         page = write_page(
@@ -171,6 +176,9 @@ class Export:
         return 0
 
     def _folder(self) -> int:
+        from bhushgpt.interop import check_empty, to_hf
+        from bhushgpt.runs import plain_model
+
         check_empty(self.out)  # before a large model is read
         checkpoint = load_checkpoint(self.run_folder, "cpu", optimizer=False)
         model = plain_model(checkpoint.state.model)
