@@ -592,6 +592,25 @@ def test_help_and_info_do_not_load_the_plotting_library():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
+# Seconds to load, and a model that only writes needs none of it.
+NOT_TO_WRITE = (
+    *("torch.distributed.fsdp", "torch.distributed.checkpoint", "torch._dynamo", "sympy"),
+    *("matplotlib", "tokenizers", "pyarrow", "bhushgpt.runs"),
+    *("bhushgpt.data", "bhushgpt.interop", "bhushgpt.bench"),
+)
+
+
+def test_complete_loads_nothing_that_it_does_not_need(run):
+    arguments = ["complete", "--run", str(run), "--prompt", "the", "--tokens", "3"]
+    code = (
+        f"import sys; from bhushgpt.commands.line import main; assert main({arguments}) == 0\n"
+        f"print('LOADED', *[name for name in {NOT_TO_WRITE} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("LOADED")[1].split() == []
+
+
 def test_wrong_flags_show_how_to_get_help(capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["train", "--stepz", "3"])

@@ -62,7 +62,8 @@ def sized(name, vocab_size=79, *, rows, parts=1, **sizes):
     return dataclasses.replace(config, model=model, training=training)
 
 
-GPT2 = {"context_length": 64, "n_head": 5, "n_embd": 60, "n_layer": 4}
+SMALL = {"context_length": 32, "n_head": 4, "n_embd": 32, "n_layer": 4}
+GPT2 = {"context_length": 32, "n_head": 5, "n_embd": 60, "n_layer": 4}
 
 
 @pytest.mark.parametrize(
@@ -71,13 +72,13 @@ GPT2 = {"context_length": 64, "n_head": 5, "n_embd": 60, "n_layer": 4}
         (sized("bigram", rows=32), "float32", False),
         (sized("gpt-v1-smoke", rows=8), "float32", False),
         (sized("gpt-v1", rows=8), "float32", False),
-        (sized("gpt-v1", rows=2, parts=3), "bfloat16", False),
-        (sized("gpt-v1", rows=8, attention_form="fused"), "bfloat16", False),
-        (sized("gpt-v1-large", rows=1), "bfloat16", False),
-        (sized("gpt-v2-mini", 1024, rows=2), "bfloat16", False),
-        (sized("gpt-modern", rows=8), "bfloat16", False),
-        (sized("speedrun", rows=8), "float32", False),
-        (sized("tinystories", 512, rows=1), "float32", False),
+        (sized("gpt-v1", rows=40, parts=3, **SMALL), "bfloat16", False),
+        (sized("gpt-v1", rows=64, attention_form="fused", **SMALL), "bfloat16", False),
+        (sized("gpt-v1-large", rows=64, **SMALL), "bfloat16", False),
+        (sized("gpt-v2-mini", 1024, rows=64, **SMALL), "bfloat16", False),
+        (sized("gpt-modern", rows=64, **SMALL), "bfloat16", False),
+        (sized("speedrun", rows=64, **SMALL), "float32", False),
+        (sized("tinystories", 512, rows=64, **SMALL), "float32", False),
         (sized("gpt-v2", 9000, rows=4, **GPT2), "bfloat16", True),
         (sized("gpt-v2-medium", 9000, rows=4, parts=2, **GPT2), "float32", True),
         (sized("gpt-v2-large", 9000, rows=4, attention_form="fused", **GPT2), "bfloat16", True),
@@ -127,18 +128,16 @@ def test_cards_are_not_refused_what_fits(name, vocabulary, gibibytes, precision,
 
 
 def test_accumulation_is_counted():
-    whole, parts = sized("gpt-v1", rows=32), sized("gpt-v1", rows=4, parts=8)
+    whole, parts = sized("gpt-v1", rows=512, **SMALL), sized("gpt-v1", rows=64, parts=8, **SMALL)
     weights = 4 * parameter_count(whole)
-    few = training_memory(sized("gpt-v1", rows=4))
+    few = training_memory(sized("gpt-v1", rows=64, **SMALL))
     assert few <= training_memory(parts) <= few + weights < training_memory(whole) / 2
 
 
 def test_counting_changes_no_random_state_and_takes_no_memory():
     before = torch.get_rng_state()
-    with Peak() as peak:
-        training_memory(sized("gpt-v1", rows=7))
+    assert training_memory(sized("gpt-v1-smoke", rows=10**9)) > 2**45
     assert torch.equal(before, torch.get_rng_state())
-    assert peak.bytes < 2**20
 
 
 def test_a_forecast_changes_neither_model_nor_random_state():

@@ -19,7 +19,7 @@ from bhushgpt.forecast import training_memory
 from bhushgpt.presets import preset
 from tests.small_runs import with_model
 
-CONFIG = with_model(preset("gpt-v1", 79), n_layer=2)  # quick to count, and training takes most
+CONFIG = with_model(preset("gpt-v1-large", 79), n_layer=1, context_length=32, n_embd=64)
 CPU = torch.device("cpu")
 
 
@@ -42,8 +42,8 @@ def test_every_knob_is_turned_no_further_than_needed():
     assert set(found) == {"batch", "context", "width", "precision"}
     parts = int(found["batch"].setting.partition("=")[2])
     assert CONFIG.training.batch_size % parts == 0
-    assert found["batch"].memory_bytes == training_memory(with_rows(32 // parts))
-    assert training_memory(with_rows(32 // (parts // 2))) > room * (1 - SPARE)
+    assert found["batch"].memory_bytes == training_memory(with_rows(64 // parts))
+    assert training_memory(with_rows(64 // (parts // 2))) > room * (1 - SPARE)
     for knob in found.values():
         assert knob.fits == (knob.memory_bytes <= room * (1 - SPARE))
 

@@ -1,5 +1,7 @@
 """The commands that use a trained model: `complete`, `evaluate`; `export` and `import`, its doors.
 
+What only one of them needs is imported there: `complete` starts without a run's texts and reports.
+
 Lesson: notebook 17.
 """
 
@@ -18,9 +20,7 @@ from bhushgpt.errors import UserError
 from bhushgpt.files import read_file
 from bhushgpt.generation import Sampling, as_in_texts, complete_text, prompt_ids
 from bhushgpt.gpt import GPT
-from bhushgpt.interop import check_empty, from_hf, to_hf, tokenizer_from_hf, write_page
 from bhushgpt.language_model import LanguageModel
-from bhushgpt.runs import facts, import_run, open_session, plain_model
 from bhushgpt.sources import decode_text, plain_lines
 from bhushgpt.storage import load_adapter, load_checkpoint
 from bhushgpt.tokenizers import Tokenizer, Unknown
@@ -153,6 +153,8 @@ class Evaluate:
 
     def run(self) -> int:
         """Print loss, perplexity and bits per byte; return the exit status."""
+        from bhushgpt.runs import facts, open_session
+
         session = open_session(self.run_folder, pick_device(self.device), self.corpus)
         measured = facts(session.evaluate())
         if self.as_json:
@@ -178,6 +180,9 @@ class Import:
 
     def run(self) -> int:
         """Import it and say what to do with it; return the exit status."""
+        from bhushgpt.interop import from_hf, tokenizer_from_hf
+        from bhushgpt.runs import import_run
+
         model = from_hf(self.source)
         run = import_run(model, tokenizer_from_hf(self.source), self.source, self.corpus, self.out)
         sizes = model.config
@@ -205,6 +210,9 @@ class Export:
         return self._page() if self.to == "page" else self._folder()
 
     def _page(self) -> int:
+        from bhushgpt.interop import write_page
+        from bhushgpt.runs import plain_model
+
         checkpoint = load_checkpoint(self.run_folder, "cpu", optimizer=False)
         title = f"A small GPT ({checkpoint.config.preset})"
         page = write_page(
@@ -218,6 +226,9 @@ class Export:
         return 0
 
     def _folder(self) -> int:
+        from bhushgpt.interop import check_empty, to_hf
+        from bhushgpt.runs import plain_model
+
         check_empty(self.out)  # before a large model is read
         checkpoint = load_checkpoint(self.run_folder, "cpu", optimizer=False)
         model = plain_model(checkpoint.state.model)

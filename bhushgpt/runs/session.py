@@ -16,7 +16,6 @@ from functools import partial
 from typing import Any, cast
 
 import numpy as np
-from torch.distributed.fsdp import FSDPModule
 from tqdm import tqdm
 
 from bhushgpt.batches import Batches
@@ -42,6 +41,7 @@ from bhushgpt.speed import (
     Precision,
     World,
     autocast,
+    is_sharded,
     train_scaled,
 )
 from bhushgpt.storage import save_checkpoint, save_distributed, set_aside_after
@@ -318,7 +318,7 @@ def first_cause(
     All processes call it together, with what each gave to `train`.
     """
     # Sharded, a process that finds it and leaves the way back would leave the others waiting.
-    backward = not isinstance(state.model, FSDPModule)
+    backward = not is_sharded(state.model)
     cause = explain_non_finite(state, batches, training, loss.alone, backward=backward)
     found = world.gather(cause)
     return next((text for text in found if "not finite" in text), found[0])

@@ -19,6 +19,7 @@ from bhushgpt.speed.distributed import (
     Strategy,
     World,
     agreed_path,
+    is_sharded,
     join_world,
     one_voice,
     shard,

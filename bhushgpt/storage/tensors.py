@@ -25,11 +25,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_optimizer_state_dict,
-    set_optimizer_state_dict,
-)
 
 from bhushgpt.devices import restore_random
 from bhushgpt.errors import UserError
@@ -308,6 +303,9 @@ def optimizer_slots(state: TrainState) -> tuple[dict[str, Tensor], list[dict[str
 
     One that keeps nothing yet gets zeros for it, as if it had made a step: see `optimizer_parts`.
     """
+    # A second to load; whoever uses a model and trains none does without.
+    from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
+
     found: Any = get_optimizer_state_dict(state.model, state.optimizer)
     slots = {
         f"{plain_name(name)}.{what}": value
@@ -378,6 +376,8 @@ def restore_optimizer(
     groups: list[dict[str, Any]],
 ) -> None:
     """Give an optimizer back what `optimizer_parts` has taken, known to fit its slots."""
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, set_optimizer_state_dict
+
     kept: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         name, _, what = key.rpartition(".")
