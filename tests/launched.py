@@ -94,6 +94,7 @@ def compare(world: World, folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {name: losses(world, **how) for name, how in SCENARIOS.items()}
     found["votes"] = [world.agree(False), world.agree(world.rank == world.size - 1)]
     found["dropout"] = losses(world, "ddp", dropout=0.5)
+    found["masks"] = _masks(world)
     for strategy in ("ddp", "fsdp"):
         found[f"bad {strategy}"] = _spoilt(world, strategy)
     try:
@@ -111,7 +112,7 @@ def compare(world: World, folder: Path) -> dict[str, Any]:
     except UserError as error:
         found["blocked"] = str(error)
     found["all refused"] = not world.agree("blocked" not in found)
-    found["handed over"] = _hand_over(world, folder.parent / "handed")
+    found["handed over"] = _hand_over(world, folder / "handed")
     return found
 
 
@@ -121,6 +122,26 @@ def _hand_over(world: World, run: Path) -> list[list[float]]:
         # Saved by two, before the first step and after the second.
         return go_on(world, run, "fsdp", 2)
     return go_on(world, run, "ddp", 4) + go_on(world, run, "fsdp", 6)
+
+
+def _masks(world: World) -> list[list[bool]]:
+    """Return what the first dropout of each process lets through in the first step."""
+    config = settings(dropout=0.5)
+    model = build_model(config)
+    seen: list[torch.Tensor] = []
+    loss = wrap(model, Acceleration(), world, "ddp")
+    model.get_submodule("dropout").register_forward_hook(lambda *given: seen.append(given[-1]))
+    next(
+        train(
+            TrainState.fresh(model, config.training),
+            world.batches(batches(config)),
+            config.training,
+            loss,
+        )
+    )
+    masks: list[list[bool]] = [[]] * world.size
+    torch.distributed.all_gather_object(masks, (seen[0] != 0).flatten().tolist())
+    return masks
 
 
 def _spoilt(world: World, strategy: str) -> str:

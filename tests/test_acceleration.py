@@ -80,11 +80,11 @@ def test_the_model_keeps_class_keys_and_logits():
     keys, ids = list(model.state_dict()), BATCHES[0][0]
     settings = Acceleration(precision="bfloat16", chunk_tokens=3, activation_checkpointing=True)
     loss_function = accelerate(model, settings)
-    before = model(ids)
+    before, held_out = model(ids), evaluate(model, TEXT)
     loss_function(model, *BATCHES[0]).backward()
     assert type(model) is GPT and list(model.state_dict()) == keys
     assert torch.equal(model(ids), before)
-    assert evaluate(model, TEXT).nats_per_token > 0
+    assert evaluate(model, TEXT) == held_out
     copy.deepcopy(model)(ids)
 
 
@@ -177,3 +177,15 @@ def test_a_compiled_model_gives_the_plain_run_and_is_compiled_once(monkeypatch):
     run(model, Acceleration(chunk_tokens=5))
     assert counter.frame_count == traced
     torch._dynamo.reset()
+
+
+def test_an_error_inside_the_chunked_loss_leaves_the_model_as_it_was():
+    model = small_gpt()
+    loss = accelerate(model, Acceleration(chunk_tokens=5))
+    inputs, targets = BATCHES[0]
+    head, expected = model.head, loss(model, inputs, targets).item()
+    with pytest.raises((IndexError, RuntimeError)):
+        loss(model, inputs, targets + 10**6)
+    assert model.head is head and model.head.weight is model.tokens.weight
+    assert model(inputs).shape[-1] == model.config.vocab_size
+    assert loss(model, inputs, targets).item() == expected

@@ -159,3 +159,33 @@ def test_sparse_members_are_not_taken_for_plain_ones():
         member.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}
         writer.addfile(member)
     assert [kind for _, kind, _ in members(packed.getvalue())] == ["unknown"]
+
+
+def with_header(data: bytes, place: slice, field: bytes) -> bytes:
+    """Return an archive whose first header has a field changed, its check sum with it."""
+    changed = bytearray(data)
+    changed[place] = field
+    total = sum(changed[:148]) + 8 * 32 + sum(changed[156:512])
+    changed[148:156] = f"{total:06o}\0 ".encode()
+    return bytes(changed)
+
+
+def test_gnus_sparse_members_are_refused():
+    data = tar([("a.txt", b"1" * 600)])
+    with pytest.raises(Damaged, match="it has a sparse member, which is not read"):
+        members(with_header(data, slice(156, 157), b"S"))
+
+
+def pax(records: bytes) -> bytes:
+    """Return an archive of one member with these records before it."""
+    extra = tar([("x", records)])[: 512 + -(-len(records) // 512) * 512]
+    return with_header(extra, slice(156, 157), b"x") + tar([("a.txt", b"text")])
+
+
+def test_a_number_of_thousands_of_digits_is_no_size_and_no_length():
+    """Python refuses to turn more than 4,300 digits into a number."""
+    record = b"size=" + b"9" * 5000 + b"\n"
+    whole = f"{len(record) + 5} ".encode() + record
+    assert members(pax(whole)) == [("a.txt", "file", b"text")]
+    with pytest.raises(Damaged, match="a header is damaged"):
+        members(pax(b"9" * 5000 + b" size=4\n"))

@@ -231,3 +231,21 @@ def test_a_recorded_step_draws_the_plain_tokens():
 def test_without_a_gpu_the_step_is_not_recorded():
     model = make_gpt()
     assert isinstance(make_step(model, [torch.zeros(2, 1, 2, 4, 8)] * 2), StaticStep)
+
+
+def test_after_an_error_in_a_prompt_the_cache_starts_afresh():
+    model = make_gpt()
+    fast, ids = FastCached(model), prompts(1, 6)
+    fast(ids[:, :4])
+
+    def fail(module, given):
+        raise RuntimeError("out of memory")
+
+    handle = model.blocks[1].register_forward_pre_hook(fail)
+    with pytest.raises(RuntimeError):
+        fast((ids[:, :5] + 1) % 11)  # the first block's keys are another text's by then
+    handle.remove()
+    with torch.no_grad():
+        for length in (5, 6):
+            expected = model(ids[:, :length])[:, -1]
+            torch.testing.assert_close(fast(ids[:, :length])[:, -1], expected)

@@ -10,7 +10,7 @@ import pytest
 
 from bhushgpt import files
 from bhushgpt.errors import UserError
-from bhushgpt.files import flush, read_file, read_json, sha256, write_atomically
+from bhushgpt.files import flush, open_regular, read_file, read_json, sha256, write_atomically
 from bhushgpt.training_config import TrainingConfig
 
 
@@ -140,3 +140,33 @@ def test_json_without_end_is_not_read(tmp_path, monkeypatch):
     (tmp_path / "a.json").write_text("[1, 2, 3, 4]")
     with pytest.raises(UserError, match="more than 10 bytes"):
         read_json(tmp_path / "a.json", list)
+
+
+@pytest.mark.parametrize("over", [0, 1])
+def test_json_is_read_up_to_its_limit(over, tmp_path, monkeypatch):
+    text = '{"a": 1}'
+    (tmp_path / "a.json").write_text(text)
+    monkeypatch.setattr(files, "LONGEST_JSON", len(text) - over)
+    if over:
+        with pytest.raises(UserError, match=r"has more than 7 bytes\. It is not read"):
+            read_json(tmp_path / "a.json", dict[str, int])
+    else:
+        assert read_json(tmp_path / "a.json", dict[str, int]) == {"a": 1}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such pipes.")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="is not an ordinary file"):
+        open_regular(tmp_path / "pipe")
+
+
+def test_a_second_stream_after_padding_is_read_and_all_count_together(tmp_path, monkeypatch):
+    packed = lzma.compress(b"one") + bytes(8) + lzma.compress(b"two")
+    (tmp_path / "a.xz").write_bytes(packed)
+    assert read_file(tmp_path / "a.xz") == b"onetwo"
+    monkeypatch.setattr(files, "LARGEST", len(packed))
+    large = lzma.compress(bytes(len(packed) - 10))
+    (tmp_path / "b.xz").write_bytes(large + bytes(4) + lzma.compress(bytes(20)))
+    with pytest.raises(UserError, match="MiB of text, too much to be read at once"):
+        read_file(tmp_path / "b.xz")

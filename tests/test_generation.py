@@ -447,3 +447,17 @@ def test_completed_text_never_holds_a_part_of_a_character() -> None:
     )
     assert "".join(pieces) == CHAIN and len(pieces) == 10
     assert [piece for piece in pieces if piece] == list(CHAIN)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("how", [{}, {"top_p": 0.8}, {"min_p": 0.1}, {"top_k": 5}])
+def test_half_precision_logits_are_drawn_as_the_same_numbers_in_float32(dtype, how):
+    logits = (3 * torch.randn(400, 50)).to(dtype)
+    settings = Sampling(temperature=0.7, **how)
+    drawn = [
+        next_ids(scores, settings, torch.Generator().manual_seed(5))
+        for scores in (logits, logits.float())
+    ]
+    assert torch.equal(*drawn)
+    chances = [sampling_logits(each, settings).softmax(-1) for each in (logits, logits.float())]
+    assert torch.equal(*chances) and chances[0].dtype == torch.float32

@@ -9,6 +9,7 @@ from bhushgpt.attention import CausalSelfAttention
 from bhushgpt.errors import UserError
 from bhushgpt.gpt import GPT, GPTConfig
 from bhushgpt.language_model import next_token_loss
+from bhushgpt.positions import sinusoidal_table
 
 POSITIONS = ("learned", "sinusoidal", "rotary")
 FORMS = ("explicit", "fused")
@@ -278,3 +279,12 @@ def test_a_text_longer_than_the_context_is_refused_with_both_lengths(position) -
     assert model(torch.zeros(1, 8, dtype=torch.long)).shape == (1, 8, 11)
     with pytest.raises(UserError, match=r"^9 tokens were given, but .*\b8\b"):
         model(torch.zeros(1, 9, dtype=torch.long))
+
+
+def test_sinusoidal_positions_are_as_small_as_the_token_vectors() -> None:
+    model = small_gpt(position="sinusoidal")
+    assert model.positions is not None
+    C, P = model.config.n_embd, model.config.context_length
+    assert torch.equal(model.positions.weight, 0.02 * sinusoidal_table(P, C))
+    # Waves have a mean square of a half: of the size of the vectors they are added to.
+    assert model.positions.weight.square().mean().sqrt().item() == pytest.approx(0.02 * 0.5**0.5)

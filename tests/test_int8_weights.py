@@ -85,3 +85,17 @@ def test_int8_behind_the_fast_cache_predicts_what_int8_predicts():
 
 def test_every_part_of_the_copy_is_in_eval_mode():
     assert not any(module.training for module in with_int8_weights(make_gpt()).modules())
+
+
+@pytest.mark.parametrize("wide", [64, 96])
+def test_a_weight_is_off_by_at_most_half_a_step(wide):
+    """A step is the largest number of a row, divided by 127 and rounded to bfloat16."""
+    layer = nn.Linear(wide, 50)
+    small = Int8Linear(layer)
+    with torch.no_grad():
+        steps = small.scales.float()[:, None]
+        largest = layer.weight.abs().amax(dim=1, keepdim=True)
+        assert torch.allclose(steps, largest / 127, rtol=2**-8)
+        off = (small.weight.float() * steps - layer.weight).abs() / steps
+    assert 0.49 < off.max() <= 0.5 + 1e-4
+    assert small.weight.abs().max() == 127

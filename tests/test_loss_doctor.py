@@ -364,3 +364,204 @@ def test_a_preset_of_the_course_is_never_called_broken(name, steps):
     reports = list(train(state, batches, config.training))
     found = explain(reports, TextFloors.of(learn, held_out, tokenizer.vocab_size))
     assert found.kind in ("fine", "too short to tell"), found
+
+
+# Just on each side of each rule
+
+
+def flat(level, start=4.37):
+    """Return losses that fall in 30 steps from a start to a level, and stay there."""
+    return np.where(STEPS < 30, start + (level - start) * STEPS / 30, level)
+
+
+def at_first(level, until, then):
+    return np.where(STEPS <= until, level, then)
+
+
+def with_spikes(count, losses):
+    return np.where((STEPS % 20 == 0) & (STEPS > 40) & (STEPS <= 40 + 20 * count), 6.0, losses)
+
+
+def with_first(loss):
+    return np.concatenate([[loss], LEVEL[1:]])
+
+
+def falling(share):
+    """Return losses that a last third brings down to 2.5 by that share of it."""
+    return np.where(STEPS < 268, flat(2.5 * (1 + share)), 2.5 * (1 + share * (398 - STEPS) / 130))
+
+
+def plain(losses, held_out=None, *, rates=None, **more):
+    """Return kind and text for losses without any noise; held_out: losses at equal distances."""
+    rates = np.full(len(losses), 3e-3) if rates is None else rates
+    rows = [
+        {"step": n, "loss": float(loss), "learning_rate": float(rate), "tokens": 512}
+        for n, (loss, rate) in enumerate(zip(losses, rates, strict=True), start=1)
+    ]
+    places = [400 - 50 * n for n in range(len(held_out or ()))][::-1]
+    glances = dict(zip(places, held_out or (), strict=True))
+    return str(explain(rows, dataclasses.replace(FLOORS, tokens=10**6, **more), glances))
+
+
+LEVEL, RAN_OUT = flat(1.9), np.linspace(3e-3, 1e-4, 400)
+WARMED = np.minimum(STEPS, 50) / 1e4
+
+
+def counts(number):
+    return lambda tokens: number
+
+
+@pytest.mark.parametrize(
+    ("one", "said", "other", "instead"),
+    [
+        (plain(LEVEL[:19]), "19 steps are too few", plain(LEVEL[:20]), "too short to tell: 2."),
+        (plain(LEVEL[:100]), "too short to tell", plain(LEVEL[:101]), "fine"),
+        (
+            plain(LEVEL[:149], rates=WARMED[:149]),
+            "too short to tell",
+            plain(LEVEL[:150], rates=WARMED[:150]),
+            "fine",
+        ),
+        (plain(LEVEL, found=0.051), "leaking", plain(LEVEL, found=0.05), "fine"),
+        (
+            plain(LEVEL, found=0.251, found_usually=0.22),
+            "leaking",
+            plain(LEVEL, found=0.25, found_usually=0.22),
+            "fine",
+        ),
+        (
+            plain(LEVEL, bytes_per_token=(1.0, 1.081)),
+            "leaking",
+            plain(LEVEL, bytes_per_token=(1.0, 1.08)),
+            "fine",
+        ),
+        (plain(LEVEL, [0.694]), "leaking", plain(LEVEL, [0.696]), "fine"),
+        (plain(flat(0.5), [0.5]), "leaking", plain(flat(0.5)), "fine"),
+        (
+            plain(flat(1.35), counted=counts(1.7)),
+            "too good too early",
+            plain(flat(1.37), counted=counts(1.7)),
+            "fine",
+        ),
+        (
+            plain(flat(2.36), counted=counts(4)),
+            "too good too early",
+            plain(flat(2.38), counted=counts(4)),
+            "not learning",
+        ),
+        (
+            plain(flat(1.35), counted=counts(1.7), harder=0.5),
+            "too good too early",
+            plain(flat(1.35), counted=counts(1.7), harder=1.1),
+            "fine",
+        ),
+        (
+            plain(LEVEL, [1.9, 1.9, 1.59, 1.59]),
+            "never seen is not easier",
+            plain(LEVEL, [1.9, 1.9, 1.64, 1.64]),
+            "fine",
+        ),
+        (plain(LEVEL, [1.2] * 3), "never seen is not easier", plain(LEVEL, [1.2] * 2), "fine"),
+        (plain(flat(4.58)), "diverged", plain(flat(4.56)), "not learning"),
+        (
+            plain(at_first(LEVEL, 300, 3.15)),
+            "diverged: the loss was 1.900",
+            plain(at_first(LEVEL, 300, 3.12)),
+            "unstable",
+        ),
+        (
+            plain(at_first(flat(4.1), 200, 4.41)),
+            "diverged",
+            plain(at_first(flat(4.1), 200, 4.39)),
+            "not learning",
+        ),
+        (plain(flat(3.46)), "guessing is 4.370", plain(flat(3.44)), "or hardly"),
+        (plain(flat(3.19)), "stuck at the unigram", plain(flat(3.21)), "or hardly"),
+        (
+            plain(at_first(3.06, 170, 1.9)),
+            "stuck at the unigram",
+            plain(at_first(3.06, 155, 1.9)),
+            "fine",
+        ),
+        (
+            plain(np.full(130, 3.06)),
+            "stuck at the unigram",
+            plain(np.full(102, 3.06)),
+            "does not use its past",
+        ),
+        (
+            plain(at_first(3.3, 210, 2.5)),
+            "or hardly",
+            plain(at_first(3.3, 190, 2.5)),
+            "does not use its past",
+        ),
+        (plain(at_first(3.3, 210, 2.38)), "or hardly", plain(at_first(3.3, 210, 2.36)), "fine"),
+        (
+            plain(LEVEL, [1.9, 1.9, 1.96]),
+            "memorising since step 300",
+            plain(LEVEL, [1.9, 1.9, 1.94]),
+            "fine",
+        ),
+        (
+            plain(LEVEL, [3.0, 3.0, 3.065]),
+            "memorising",
+            plain(LEVEL, [3.0, 3.0, 3.055]),
+            "does not use its past",
+        ),
+        (plain(LEVEL, [1.9, 1.9, 2.3]), "memorising", plain(LEVEL, [1.9, 2.3]), "fine"),
+        (plain(with_first(6.57)), "unstable: the first loss", plain(with_first(6.54)), "fine"),
+        (
+            plain(at_first(4.69, 10, flat(2.5)), rates=RAN_OUT),
+            "above guessing",
+            plain(at_first(4.65, 10, flat(2.5)), rates=RAN_OUT),
+            "fine",
+        ),
+        (
+            plain(at_first(4.69, 10, flat(2.38)), rates=RAN_OUT),
+            "above guessing",
+            plain(at_first(4.69, 10, flat(2.36)), rates=RAN_OUT),
+            "fine",
+        ),
+        (plain(with_spikes(8, LEVEL)), "unstable", plain(with_spikes(7, LEVEL)), "fine"),
+        (
+            plain(with_spikes(3, LEVEL)[:130]),
+            "unstable",
+            plain(with_spikes(2, LEVEL)[:130]),
+            "fine",
+        ),
+        (plain(flat(2.38)), "does not use its past", plain(flat(2.36)), "fine"),
+        (plain(falling(0.025)), "still falls", plain(falling(0.015)), "does not use its past"),
+        (
+            plain(flat(2.5), rates=np.linspace(1, 0.49, 400)),
+            "came to rest with its learning rate",
+            plain(flat(2.5), rates=np.linspace(1, 0.51, 400)),
+            "does not use its past",
+        ),
+    ],
+)
+def test_a_rule_begins_where_it_says(one, said, other, instead):
+    assert said in one and instead in other
+    assert said not in other and instead not in one
+
+
+def looks(losses, **settings):
+    detector = SpikeDetector(**settings)
+    return [detector.look(step, loss) is not None for step, loss in enumerate(losses)][-1]
+
+
+@pytest.mark.parametrize(
+    ("before", "spike", "usual"),
+    [
+        ([2.0] * 10, 2.081, 2.079),  # scatter counts as a two-hundredth of the loss at least
+        ([1.9, 2.1] * 5, 3.19, 3.18),  # a deviation of 0.1 is 0.148 of a bell curve's
+        ([9.0] * 5 + [2.0] * 10, 2.081, 2.079),  # what left the window does not count
+    ],
+)
+def test_a_spike_begins_at_eight_deviations(before, spike, usual):
+    assert looks([*before, spike], window=10) and not looks([*before, usual], window=10)
+
+
+@pytest.mark.parametrize(("window", "enough"), [(5, 5), (10, 5), (20, 10), (50, 25)])
+def test_half_a_window_must_be_known_before_anything_is_a_spike(window, enough):
+    assert not looks([2.0] * (enough - 1) + [9.0], window=window)
+    assert looks([2.0] * enough + [9.0], window=window)

@@ -96,3 +96,46 @@ def test_a_limit_on_the_address_space_counts(monkeypatch):
     assert free_memory(CPU) > 2**20
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (2**20, 2**20))
     assert free_memory(CPU) == 0
+
+
+def changed(config, training=None, **model):
+    return dataclasses.replace(
+        config,
+        training=dataclasses.replace(config.training, **(training or {})),
+        model=dataclasses.replace(config.model, **model),
+    )
+
+
+def test_a_run_in_parts_is_never_told_to_take_fewer():
+    whole = changed(preset("gpt-v1-smoke", 79), {"batch_size": 64})
+    config = changed(whole, {"accumulation_steps": 4})
+    assert training_memory(config) == training_memory(changed(whole, {"batch_size": 16}))
+    (batch,) = (knob for knob in knobs(config, 2**40) if knob.name == "batch")
+    assert batch.setting == "accumulation_steps=4"
+    assert (batch.memory_bytes, batch.fits) == (training_memory(config), True)
+    # What fits at a time is not changed by how the batch was cut before.
+    room = training_memory(whole)
+    assert 16 < largest_batch(config, room) == largest_batch(whole, room) < 64
+
+
+def test_a_width_that_is_advised_can_be_built_with_rotary_positions_too():
+    """Heads of 9 channels cannot be turned in pairs; heads of 18 can."""
+    config = changed(preset("gpt-v1-smoke", 79), n_head=4, n_embd=144)
+    for position, widths in (("learned", [72, 36]), ("rotary", [72])):
+        turned = changed(config, position=position)
+        found = {knob.name: knob for knob in knobs(turned, 2**20)}
+        assert found["width"].setting == f"n_embd={widths[-1]}"
+        narrow = changed(turned, n_embd=widths[-1])
+        assert found["width"].memory_bytes == training_memory(narrow)
+
+
+def test_the_figures_of_a_table_of_pairs_are_those_by_hand():
+    """16 bytes a weight; backward keeps the ids, and of each token a row of log-probabilities."""
+    config = changed(preset("bigram", 100), {"batch_size": 2}, context_length=4)
+    # And one number: by how many targets the sum of their losses was divided.
+    weights, kept, scores = 16 * 100 * 100, 8 * 8 + 4, 8 * 100 * 4
+    # On the way back the gradients stand beside what was kept, and the largest twice more.
+    needed = weights + 2 * (kept + scores) + 2 * scores
+    assert training_memory(config) == needed
+    (half,) = (knob for knob in knobs(config, 2**30) if knob.name == "precision")
+    assert half.memory_bytes == weights + (needed - weights) // 2

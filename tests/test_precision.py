@@ -182,3 +182,16 @@ def test_a_copied_model_is_unscaled_too():
     loss_function(twin, inputs, targets).backward()
     for weight, other in zip(model.parameters(), twin.parameters(), strict=True):
         assert torch.equal(weight.grad, other.grad)
+
+
+def test_the_scale_grows_up_to_its_cap_and_down_to_one():
+    scaler = GradientScaler(scale=precision.LARGEST_SCALE / 2, growth_interval=1)
+    layer = nn.Linear(1, 1)
+    scales = []
+    for _ in range(4):
+        scaler.scaled(layer(torch.ones(1, 1)).sum(), layer)
+        scales.append(scaler.scale)
+    top = precision.LARGEST_SCALE
+    assert scales == [top / 2, top, top, top]
+    small = GradientScaler(scale=2.0)
+    assert small.lower() and small.scale == 1 and not small.lower()

@@ -31,7 +31,7 @@ def results(module: nn.Module, x: torch.Tensor, dtype: torch.dtype) -> list[torc
     with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
         y = module(x)
     torch.manual_seed(1)
-    y.backward(torch.randn_like(y))
+    y.backward(torch.randn(y.shape, dtype=y.dtype))
     assert x.grad is not None
     grads = [p.grad for p in module.parameters() if p.grad is not None]
     return [y.detach(), x.grad, *grads]
@@ -193,3 +193,33 @@ def test_what_is_not_the_same_would_be_noticed(small_blocks, monkeypatch):
         assert_same(*gelus, torch.randn(50), torch.float32)
     with pytest.raises(AssertionError):
         assert_same(*attentions(), torch.randn(4, 7, 12), torch.float32)
+
+
+@pytest.mark.parametrize("layer", [nn.GELU("tanh"), nn.Linear(7, 7)], ids=["gelu", "linear"])
+def test_numbers_that_do_not_lie_in_a_row_are_taken_as_they_are_meant(layer, small_blocks):
+    ours = view(copy.deepcopy(layer), QUICK)
+    for x in (torch.randn(7, 30, 7).transpose(0, 1), torch.randn(30, 14)[:, ::2]):
+        assert not x.is_contiguous()
+        assert_same(ours, layer, x.detach(), torch.float32)
+
+
+def test_attention_of_numbers_that_do_not_lie_in_a_row(small_blocks):
+    x = torch.randn(7, 4, 12).transpose(0, 1)
+    assert not x.is_contiguous()
+    assert_same(*attentions(), x, torch.float32)
+
+
+def test_the_other_gelu_stays_itself(monkeypatch):
+    monkeypatch.setattr(cpu_layers._SigmoidGELU, "apply", lambda *a: pytest.fail("another form"))
+    x = torch.randn(50)
+    plain = nn.GELU()
+    assert_same(view(copy.deepcopy(plain), QUICK), plain, x, torch.float32)
+
+
+def test_whoever_looks_at_the_weights_before_they_are_used_sees_them(small_blocks):
+    ours, plain = attentions()
+    seen = []
+    ours.weights.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    x = torch.randn(4, 7, 12)
+    torch.testing.assert_close(ours(x), plain(x), atol=1e-6, rtol=1e-5)
+    assert seen[0].shape == (4, 3, 7, 7)

@@ -105,3 +105,12 @@ def test_the_rate_is_never_above_the_highest_nor_below_what_is_allowed(step, war
     assert 0 < rate <= 0.4 + 1e-12 or low == 0
     if step >= warmup:
         assert rate >= low - 1e-12
+
+
+@pytest.mark.parametrize(("steps", "down"), [(5, 1), (15, 2), (20, 2), (21, 3)])
+def test_a_tenth_of_a_short_run_is_rounded_up(steps, down):
+    config = settings(schedule="wsd", steps=steps, warmup_steps=0)
+    rates = [learning_rate(step, config) for step in range(steps + 1)]
+    assert rates == pytest.approx(
+        [0.4] * (steps - down) + [0.4 * n / down for n in range(down, -1, -1)]
+    )

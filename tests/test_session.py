@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import random
 import signal
 import threading
 from pathlib import Path
@@ -17,7 +18,7 @@ from bhushgpt.generation import Sampling, complete_text, prompt_ids
 from bhushgpt.presets import build_model, preset
 from bhushgpt.runs.folder import HISTORY, RECORD, RunFolder
 from bhushgpt.runs.interruption import Interruption, Stopped
-from bhushgpt.runs.start import start_session
+from bhushgpt.runs.start import resume_session, start_session
 from bhushgpt.runs.training_text import open_text
 from bhushgpt.speed.distributed import World
 from bhushgpt.tokenizers import ByteTokenizer, CharTokenizer
@@ -212,3 +213,49 @@ def test_a_completion_comes_piece_by_piece():
     assert json.dumps(pieces) == json.dumps(
         list(complete_text(model, tokenizer, "abc", 50, Sampling(seed=3)))
     )
+
+
+@pytest.fixture
+def begun(tmp_path):
+    """A run on a text of the user's own, at its first step, and that text."""
+    (tmp_path / "text.txt").write_text("some words and others " * 100)
+    start(tmp_path / "text.txt", tmp_path / "run")
+    return tmp_path / "run", tmp_path / "text.txt"
+
+
+def test_a_second_batch_that_is_left_out_keeps_the_first_one_out(begun):
+    folder, _ = begun
+    for number in (4, 2, 4):
+        resume_session(folder, WORLD, skip_batch=number)
+    session = resume_session(folder, WORLD)
+    assert session.run.record["skipped_batches"] == [2, 4]
+    plain = start(begun[1], folder.with_name("plain")).batches
+    # Each of them is made of the next batch, and so are all after it.
+    assert [torch.equal(session.batches[n][0], plain[n][0]) for n in (0, 1)] == [True, True]
+    others = session.batches[2][0], session.batches[4][0]
+    assert not torch.equal(others[0], plain[2][0]) and not torch.equal(others[1], plain[4][0])
+
+
+def test_the_same_text_by_a_relative_path_is_found_from_everywhere(begun, monkeypatch):
+    folder, text = begun
+    moved = text.rename(text.with_name("moved.txt"))
+    monkeypatch.chdir(moved.parent)
+    resume_session(folder, WORLD, corpus="moved.txt")
+    monkeypatch.chdir("/")
+    session = resume_session(folder, WORLD)
+    assert session.run.record["corpus"] == str(moved.resolve())
+
+
+def test_random_numbers_go_on_as_if_the_run_had_not_stopped(tmp_path):
+    (tmp_path / "text.txt").write_text("some words and others " * 100)
+
+    def drawn():
+        return torch.rand(3).tolist(), random.random(), np.random.rand(3).tolist()
+
+    start(tmp_path / "text.txt", tmp_path / "run")
+    expected = drawn()
+    torch.manual_seed(99)  # another process begins
+    random.seed(99)
+    np.random.seed(99)
+    resume_session(tmp_path / "run", WORLD)
+    assert drawn() == expected

@@ -1,5 +1,6 @@
 """Token files: what was written comes back, also through batches, and lies are refused."""
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bhushgpt.batches import Batches
-from bhushgpt.data.token_files import HEADER, TokenFile, TokenWriter, header_bytes, token_type
+from bhushgpt.data.token_files import (
+    HEADER,
+    TokenFile,
+    TokenWriter,
+    header_bytes,
+    is_held_out,
+    token_type,
+)
 from bhushgpt.errors import UserError
 from bhushgpt.tokenizers import ByteTokenizer, CharTokenizer
 
@@ -115,3 +123,11 @@ def test_no_type_for_a_vocabulary_without_bounds():
     for size in (0, 2**32 + 1):
         with pytest.raises(UserError, match=r"A vocabulary has 1 to 4,294,967,296 tokens"):
             token_type(size)
+
+
+def test_which_documents_are_held_out_never_changes():
+    """By the first bytes of their sha256, the first byte first, as anybody can look it up."""
+    pages = [f"page {number}".encode() for number in range(20)]
+    assert [n for n, page in enumerate(pages) if is_held_out(page, 0.3)] == [1, 3, 5, 6, 10, 18]
+    for page in pages:
+        assert is_held_out(page, 0.5) == (hashlib.sha256(page).digest()[0] < 128)

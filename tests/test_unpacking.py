@@ -109,3 +109,19 @@ def test_an_archive_that_needs_much_memory_is_refused():
 def test_without_a_packing_the_stream_is_given_back():
     stream = io.BytesIO(b"plain")
     assert unpacked(stream, "", UnpackingLimits()) is stream
+
+
+def test_after_zero_padding_another_stream_goes_on():
+    packed = lzma.compress(DATA)
+    for zeros in (4, 8, 2**16, 2**17 + 4):  # also more than is read at once
+        assert read(packed + bytes(zeros) + packed, "xz") == DATA + DATA
+
+
+@pytest.mark.parametrize("packing", ["xz", "gz", "bz2"])
+def test_the_ratio_is_the_limit_and_not_more(packing):
+    data = random.Random(2).randbytes(3000) + bytes(300_000)
+    ratio = len(data) / len(PACK[packing](data))
+    assert read(PACK[packing](data), packing, UnpackingLimits(free_bytes=0, ratio=int(ratio) + 1))
+    for limit in (ratio / 1.5, ratio / 1.05):
+        with pytest.raises(Damaged, match="it is a bomb"):
+            read(PACK[packing](data), packing, UnpackingLimits(free_bytes=0, ratio=int(limit)))

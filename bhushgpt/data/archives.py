@@ -160,17 +160,19 @@ class Unpacked(io.RawIOBase):
     def _next_stream(self) -> bool:
         """Start on the next compressed stream, if one follows."""
         first, start = self.packed_bytes == 0, _STARTS[self.packing]
-        while len(self._ahead) < len(start) and (more := self._more()):
-            self._ahead += more
+        while True:
             if not first:
                 self._ahead = self._ahead.lstrip(b"\0")  # padding, which xz allows
+            if len(self._ahead) >= len(start) or not (more := self._more()):
+                break
+            self._ahead += more
         if self._ahead.startswith(start):
             self._decoder = _OPENERS[self.packing](self.limits.memory_bytes)
             return True
         if first:
             what = "it is empty" if not self._ahead else f"it is not a .{self.packing} file"
             raise Damaged(f"{what} (it begins with {self._ahead[:8]!r})" if self._ahead else what)
-        self.junk = bool(self._ahead.strip(b"\0"))
+        self.junk = bool(self._ahead)
         return False
 
     def _reason(self, error: BaseException) -> str:
@@ -295,7 +297,8 @@ def pax_records(data: bytes) -> Iterator[tuple[str, bytes]]:
     """
     while data:
         length, _, _ = data.partition(b" ")
-        if not length.isdigit() or not 0 < int(length) <= len(data):
+        # Python turns no more than 4,300 digits into a number.
+        if not length.isdigit() or len(length) > 18 or not 0 < int(length) <= len(data):
             raise Damaged("a header is damaged")
         line, data = data[len(length) + 1 : int(length)], data[int(length) :]
         key, _, value = line.rstrip(b"\n").partition(b"=")

@@ -315,12 +315,14 @@ def attack(folder: Path) -> dict[str, Any]:
     place = Place(folder)
     before = _outside(folder)
     seen: dict[str, Any] = {"files": 0, "throws": 0, "refused": 0, "crashes": [], "executed": []}
+    seen["read"] = []
     for file in sorted((folder / "bad").iterdir()):
         seen["files"] += 1
         for loader, load in place.loaders(file):
             seen["throws"] += 1
             try:
                 load()
+                seen["read"].append(f"{file.name} at {loader}")
             except UserError:
                 seen["refused"] += 1
             except BaseException as error:

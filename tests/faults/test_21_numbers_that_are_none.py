@@ -55,9 +55,11 @@ def test_it_stops_before_the_step_and_names_layer_batch_and_ways_out(value, back
     config, state, batches = poisoned_run()
     clean_config, clean = small_config(8), fresh_state(small_config(8))
     loss = batches.loss(value, backwards=backwards)
+    numbers = torch.get_rng_state()
     with pytest.raises(NonFinite) as raised:
         for _ in train(state, batches, config.training, loss):
             pass
+    assert torch.equal(torch.get_rng_state(), numbers)
     assert all(weight.grad is None for weight in state.model.parameters())
     message = f"{raised.value} {explain_non_finite(state, batches, config.training, loss)}"
     assert f"Training stopped at step {BAD + 1}" in message
