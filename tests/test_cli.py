@@ -5,6 +5,7 @@ import errno
 import importlib
 import importlib.metadata
 import json
+import math
 import os
 import re
 import shlex
@@ -630,15 +631,22 @@ def test_the_demo_writes_every_promised_file(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(report, "BOOK", str(book))
     monkeypatch.setattr(report, "PRESET", "gpt-v1-smoke")
     folder = tmp_path / "demo"
-    assert main(["demo", "--steps", "4", "--out", str(folder)]) == 0
+    assert main(["demo", "--steps", "26", "--out", str(folder)]) == 0
     out = capsys.readouterr().out
+    number = math.exp(json.loads((folder / "ladder.json").read_text())["gpt-v1-smoke"])
+    among, all_of_them = re.findall(r"among ([\d.]+) characters; .* among all (\d+)\.", out)[0]
+    assert float(among) == pytest.approx(number, abs=0.06) and number < int(all_of_them)
+    first, last = re.findall(r"^  after +(\d+) steps  (\S.*)", out, re.M)
+    assert (first[0], last[0]) == ("25", "26")
+    for (_, shown), sample in zip((first, last), RunFolder.open(folder).samples(), strict=True):
+        assert f"{' '.join((sample['prompt'] + sample['text']).split())} ".startswith(f"{shown} ")
     ladder = json.loads((folder / "ladder.json").read_text())
     assert list(ladder) == ["uniform", "unigram", "bigram", "n-gram", "gpt-v1-smoke"]
     assert ladder["uniform"] > ladder["unigram"] > ladder["bigram"] > ladder["n-gram"]
     assert out.count("--- ") == 3
     for name in ("curve.png", "run.json", HISTORY):
         assert (folder / name).stat().st_size > 0
-    assert latest_checkpoint(folder).name == "step_00000004"
+    assert latest_checkpoint(folder).name == "step_00000026"
 
 
 def test_an_earlier_demo_is_moved_aside_not_overwritten(tmp_path):

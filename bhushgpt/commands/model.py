@@ -184,12 +184,13 @@ class Import:
         from bhushgpt.runs import import_run
 
         model = from_hf(self.source)
-        run = import_run(model, tokenizer_from_hf(self.source), self.source, self.corpus, self.out)
+        tokenizer = tokenizer_from_hf(self.source)
+        text = import_run(model, tokenizer, self.source, self.corpus, self.out)
         sizes = model.config
         print(
             f"{self.out} holds a GPT-2 of {model.parameter_count():,} numbers: {sizes.n_layer} "
             f"blocks, {sizes.vocab_size:,} tokens, a context of {sizes.context_length:,}. Next:\n  "
-            + command("complete", "--run", run.path, "--prompt", "The ")
+            + command("complete", "--run", self.out.absolute(), "--prompt", text.prompt)
         )
         return 0
 

@@ -12,7 +12,7 @@ import json
 import math
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -307,7 +307,7 @@ def run_demo(
         print(describe_run(session), "\n", sep="", flush=True)
         session.train(interruption)
         interruption.check()
-        print(f"\n{results(session)}")
+        print(f"\n{results(session)}\n\n{_in_words(session)}{_then_and_now(session)}")
         for seed, prompt in enumerate(PROMPTS, start=1):
             _complete(session, prompt, seed)
     print(f"\nAll of it is in {folder}: the checkpoint, curve.png, run.json, ladder.json. Next:")
@@ -319,6 +319,44 @@ def _complete(session: Session, prompt: str, seed: int) -> None:
     # A seed each: with the same draws, different prompts soon go on with the same words.
     sampling = Sampling(temperature=0.8, seed=seed)
     print(f"\n--- {prompt!r}\n{prompt}", end="")
-    for piece in complete_text(session.model, session.text.tokenizer, prompt, 200, sampling):
+    pieces = complete_text(session.model, session.text.tokenizer, prompt, 200, sampling)
+    for piece in whole_words(pieces):
         print(piece, end="", flush=True)
     print()
+
+
+def whole_words(pieces: Iterable[str]) -> Iterator[str]:
+    """Pass a text on word by word; a last one that may be cut off is left out.
+
+    >>> list(whole_words(["The c", "at sat on", " the m"]))
+    ['The ', 'cat sat ', 'on the ']
+    """
+    held = ""
+    for piece in pieces:
+        held += piece
+        end = max(held.rfind(" "), held.rfind("\n")) + 1
+        if end:
+            yield held[:end]
+            held = held[end:]
+
+
+def _in_words(session: Session) -> str:
+    """Return what the loss of a finished run means, in a sentence."""
+    unit, size = session.text.unit, session.text.tokenizer.vocab_size
+    among = session.run.record["held_out"]["perplexity"]
+    return (
+        f"At each {unit} the model is as unsure as if it chose blindly among {among:.1f} {unit}s; "
+        f"untrained, it chose among all {size:,}.\n"
+    )
+
+
+def _then_and_now(session: Session) -> str:
+    """Return what the model wrote to one prompt when it was first looked at, and at the end."""
+    samples = session.run.samples()
+    if len(samples) < 2:
+        return ""
+    lines = [f"\nThe same prompt, {samples[0]['prompt']!r}, while it learned:"]
+    for sample in (samples[0], samples[-1]):
+        words = "".join(whole_words([sample["prompt"] + sample["text"]]))
+        lines.append(f"  after {sample['step']:>5,} steps  {' '.join(words.split())}")
+    return "\n".join(lines) + "\n"

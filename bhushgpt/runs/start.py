@@ -195,9 +195,7 @@ def start_fine_tuning(
     )
 
 
-def import_run(
-    model: GPT, tokenizer: Tokenizer, source: str, corpus_name: str, out: Path
-) -> RunFolder:
+def import_run(model: GPT, tokenizer: Tokenizer, source: str, corpus_name: str, out: Path) -> Text:
     """Make a run in the folder `out` of a model that was trained elsewhere, at its step 0.
 
     It can be completed, measured and fine-tuned like any other, and trained on as `gpt-v2-mini` is.
@@ -208,6 +206,9 @@ def import_run(
         source: Where it comes from, for the record.
         corpus_name: The text that it is measured on, and that fine-tuning does not forget.
         out: The run's folder, new or empty.
+
+    Returns:
+        The text, as the model reads it.
 
     Raises:
         UserError: If tokenizer, text and model do not fit together, or the folder is not free.
@@ -229,13 +230,13 @@ def import_run(
     world = World(device=torch.device("cpu"))
     record = first_record(config, text, corpus_name) | {"imported_from": source}
     check_room(out, expected_bytes(config), "The run")
-    run = RunFolder.create(out, record | machine_facts(RunOptions(), world))
+    RunFolder.create(out, record | machine_facts(RunOptions(), world))
     try:
         save_checkpoint(out, TrainState.fresh(model, config.training), config, tokenizer)
     except BaseException:
         (out / RECORD).unlink(missing_ok=True)
         raise
-    return run
+    return text
 
 
 def begin_session(

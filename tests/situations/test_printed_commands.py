@@ -16,7 +16,7 @@ import pytest
 
 import bhushgpt
 from bhushgpt import environment, files, versions
-from bhushgpt.commands import COMMANDS
+from bhushgpt.commands import COMMANDS, EXAMPLES
 from bhushgpt.commands.line import main
 from bhushgpt.corpus import load_text
 from bhushgpt.data.prepared import read_tokens_manifest
@@ -236,6 +236,37 @@ def test_no_command_is_written_into_a_message_by_hand():
                 if re.search(r"python3? (-m|tools/)|\bpip install", node.value):
                     written.append(f"{file.name}: {node.value[:60]}")
     assert not written
+
+
+def printed_by_the_package() -> dict[str, list[str]]:
+    """Return place -> words of each command that the package makes; what it fills in is a 7."""
+    found = {}
+    for file in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "command":
+                words = [getattr(word, "value", 7) for word in node.args]
+                if words[0] in COMMANDS:
+                    typed = [word if isinstance(word, str) else "7" for word in words]
+                    place = f"{file.relative_to(PACKAGE).as_posix()}:{node.lineno}"
+                    found[place] = ["7" if word == "N" else word for word in typed]
+    return found
+
+
+MADE = printed_by_the_package()
+
+
+@pytest.mark.parametrize("place", MADE)
+def test_each_command_that_the_package_makes_is_understood(place):
+    assert len(MADE) > 20  # they are found at all
+    assert understood(MADE[place])
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_example_of_a_help_page_is_understood(name, here):
+    line = command(name, *shlex.split(EXAMPLES[name]))
+    assert EXAMPLES.keys() == COMMANDS.keys()
+    words = words_of(line, here) if os.name == "posix" else [name, *shlex.split(EXAMPLES[name])]
+    assert words[0] == name and understood(words)
 
 
 def test_the_help_begins_with_the_command_as_it_is_typed_here(said):
