@@ -19,6 +19,7 @@ COMMANDS = {
     "decompress": ("compress:Decompress", "give back exactly what was compressed"),
     "leaderboard": ("leaderboard:Leaderboard", "list records, enter runs, train an entry anew"),
     "corpora": ("information:Corpora", "list the texts that can be named: title, source, licence"),
+    "progress": ("progress:Progress", "show which exercises you have solved, and what is next"),
     "info": ("information:Info", "say what this machine is: devices, memory, versions"),
     "bench": ("bench:Bench", "measure this machine, and the course's speed on it"),
     "doctor": ("doctor:Doctor", "check this machine, or a run, and say what to do"),
@@ -39,9 +40,10 @@ EXAMPLES = {
     "decompress": "book.txt.bhgz --run runs/demo",
     "leaderboard": "list --track data",
     "corpora": "--fetch sherlock",
+    "progress": "",
     "info": "",
     "bench": "--quick --peers",
     "doctor": "--run runs/demo",
 }
 # These run where PyTorch is missing or does not load; `doctor` above all, to say so.
-WITHOUT_TORCH = ("prepare", "corpora", "doctor")
+WITHOUT_TORCH = ("prepare", "corpora", "doctor", "progress")

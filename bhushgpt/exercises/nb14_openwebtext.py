@@ -55,8 +55,10 @@ def _check_header(answer: Answer) -> str | None:
         return "the size is still digits: make a number of them."
     if size != 5000:
         return sizes.get(size, f"the page has 5,000 bytes, your size is {size}.")
-    if answer(_block("x" * 100, 0)) != ("x" * 100, 0):
+    if tuple(answer(_block("x" * 100, 0))) != ("x" * 100, 0):
         return "a name may fill all 100 bytes; then no NUL follows it."
+    if tuple(answer(_block("huge.txt", 6_543_210_987))) != ("huge.txt", 6_543_210_987):
+        return "right for a small page, but from 1 GiB on all eleven digits count, 124 to 134."
     return None
 
 
@@ -100,6 +102,9 @@ def _check_side(answer: Any) -> str | None:
         return "all pages of the same length fall on the same side: the whole text must count."
     if len({side for page, side in zip(pages, first, strict=True) if page[0] == "c"}) == 1:
         return "all pages that begin alike fall on the same side: the whole text must count."
+    ends = [bool(answer(f"page {n:04} has the same end as all", 0.4)) for n in range(200)]
+    if len(set(ends)) == 1:
+        return "all pages that end alike fall on the same side: the whole text must count."
     if abs(part - sum(bool(answer(page, 0.4)) for page in pages) / len(pages)) < 0.02:
         return f"the share changes nothing: {part:.0%} are held out at 0.1 and at 0.4."
     if abs(part - 0.1) > 0.03:

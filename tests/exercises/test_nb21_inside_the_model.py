@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import torch
-from kill_table import assert_exercise
+from kill_table import assert_exercise, assert_right
 
 from bhushgpt.exercises.nb21_inside_the_model import (
     head_shares,
@@ -12,14 +12,6 @@ from bhushgpt.exercises.nb21_inside_the_model import (
     predicted_loss,
     recovered,
 )
-
-
-def assert_right(exercise, *answers):
-    assert len(answers) >= 3
-    for answer in answers:
-        outcome = exercise.judge(answer)
-        assert outcome.status == "right", f"{exercise.name}: {answer} is answered {outcome}"
-
 
 # 1. induction_score
 
