@@ -1,9 +1,9 @@
 """Pastes what stands above an exercise in its lesson as the answer: none may be `Right`.
 
 `solution_leaks` compares the shape of code with the reference; this runs it. Of each cell above an
-exercise are tried: every function and class that it defines or takes from the package; such a
-function as the body of the answer, the exercise's arguments in the place of the lesson's own names;
-and a cell's bare statements with those arguments, if they name all of them.
+exercise are tried: every function that it defines or takes from the package; such a function as the
+body of the answer, the exercise's arguments in the place of the lesson's own names; and a cell's
+bare statements with those arguments, if they name all of them.
 """
 
 import ast
@@ -113,9 +113,9 @@ LESSON = "lesson"  # the module's name of what cells define
 
 
 def _takes(thing: Any, parameters: list[str]) -> bool:
-    """Return whether it is the lesson's or the package's, and can be called with the arguments."""
+    """Return whether it is a function of the lesson or the package that can take the arguments."""
     module = str(getattr(thing, "__module__", ""))
-    if not callable(thing) or (module != LESSON and not module.startswith(f"{PACKAGE}.")):
+    if not inspect.isfunction(thing) or (module != LESSON and not module.startswith(f"{PACKAGE}.")):
         return False
     try:
         inspect.signature(thing).bind(*parameters)

@@ -51,7 +51,7 @@ from bhushgpt.exercises.nb10_generation import (
 )
 from bhushgpt.exercises.nb11_checkpoints import damaged, may_go, safe_plan
 from bhushgpt.exercises.nb13_byte_pair_encoding import bytes_per_token, encode_piece, token_row
-from bhushgpt.exercises.nb14_openwebtext import one_row, side_of, tar_header
+from bhushgpt.exercises.nb14_openwebtext import passes, side_of, tar_header
 from bhushgpt.exercises.nb14_openwebtext import window as file_window
 from bhushgpt.exercises.nb15_faster_training import accumulate, busy, slope, wsd
 from bhushgpt.exercises.nb16_gpt_v2 import BLOCK_PARTS, bits_per_byte, their_name, training_days
@@ -1046,24 +1046,28 @@ def test_side_of():
     )
 
 
-def test_one_row():
-    def by_append(pages, tokenizer):
-        row = []
-        for page in pages:
-            row += tokenizer.encode_ordinary(page)
-            row.append(tokenizer.eot_id)
-        return row
+def test_passes():
+    def by_loop(tokens, weights, budget):
+        total = 0
+        for weight in weights.values():
+            total += weight
+        found = {}
+        for name in tokens:
+            found[name] = budget * weights[name] / total / tokens[name]
+        return found
+
+    def by_arrays(tokens, weights, budget):
+        sizes, shares = (np.array([each[n] for n in tokens]) for each in (tokens, weights))
+        return dict(zip(tokens, shares / shares.sum() * budget / sizes, strict=True))
 
     assert_right(
-        one_row,
-        by_append,
-        lambda pages, tokenizer: [
-            i for page in pages for i in (*tokenizer.encode_ordinary(page), tokenizer.eot_id)
-        ],
-        lambda pages, tokenizer: np.concatenate(
-            [np.array([*tokenizer.encode_ordinary(page), tokenizer.eot_id]) for page in pages]
-        ),
-        lambda pages, tokenizer: torch.tensor(by_append(pages, tokenizer)).tolist(),
+        passes,
+        by_loop,
+        by_arrays,
+        lambda tokens, weights, budget: {
+            name: (weights[name] / sum(weights.values())) * (budget / tokens[name])
+            for name in weights
+        },
     )
 
 
