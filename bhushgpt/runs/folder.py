@@ -70,6 +70,7 @@ class RunFolder:
         seconds: that the step took; tokens_per_second;
         mfu: the share of matmul_limit that 6 operations per weight and token make;
         held_out: the glance at the held-out text after it, where there was one.
+
     `samples.jsonl` has a line for each glance: step, prompt, and the text that was drawn.
 
     Args:
