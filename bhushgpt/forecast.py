@@ -163,12 +163,11 @@ class PlainLoss:
 def training_memory(
     config: RunConfig, device: torch.device | str = "cpu", maker: LossMaker = PlainLoss()
 ) -> int:
-    """Return the bytes of all tensors that a run needs at once, without taking any.
+    """Return the bytes of all tensors that are there at once in a training step, taking none.
 
     A step is made of tensors that have shapes and types but no numbers, with the loss function that
     the run will have: what is computed in parts or in a smaller type is counted so, and what is
-    never kept is not. Weights, gradients, the optimizer's means, what backward needs, and a look at
-    the held-out text between two steps: whatever is most.
+    never kept is not. So weights, gradients, the optimizer's means and what backward needs.
 
     Args:
         config: The run.
@@ -179,6 +178,21 @@ def training_memory(
     >>> 20 < training_memory(preset("gpt-v1", 79)) / 2**20 < 120
     True
     """
+    return max(_phases(config, device, maker)[:2])
+
+
+def run_memory(
+    config: RunConfig, device: torch.device | str = "cpu", maker: LossMaker = PlainLoss()
+) -> int:
+    """Return the same of a whole run: between steps it looks at the held-out text, too.
+
+    Args: see `training_memory`.
+    """
+    return max(_phases(config, device, maker))
+
+
+def _phases(config: RunConfig, device: torch.device | str, maker: LossMaker) -> tuple[int, ...]:
+    """Return the most bytes that are there while a run learns, changes weights, and is judged."""
     model, host = config.model, abilities(device).host
     if getattr(model, "attention_form", None) == "auto":
         model = replace(model, attention_form="explicit" if host else "fused")
@@ -187,22 +201,22 @@ def training_memory(
     layers = getattr(model, "n_layer", 0)
     try:
         if layers <= FEW_LAYERS:
-            return max(_counted(model, training, maker, host))
+            return _counted(model, training, maker, host)
         # Layers are alike: what the second one adds, all others add as well.
         one, two = (
             _counted(replace(model, n_layer=n), training, maker, host)  # type: ignore[call-arg]
             for n in (1, 2)
         )
-        return max(a + (b - a) * (layers - 1) for a, b in zip(one, two, strict=True))
+        return tuple(a + (b - a) * (layers - 1) for a, b in zip(one, two, strict=True))
     except (RuntimeError, OverflowError):  # a size of more bytes than 64 bits can count
-        return sys.maxsize
+        return (sys.maxsize,)
 
 
 @cache
 def _counted(
     model: ModelConfig, training: TrainingConfig, maker: LossMaker, host: bool
 ) -> tuple[int, ...]:
-    """Return the most bytes that are there while a step learns, changes weights, and is judged."""
+    """Count one model by making a step of it; see `_phases`."""
     with (
         warnings.catch_warnings(action="ignore"),
         torch.random.fork_rng(devices=[]),
@@ -257,7 +271,7 @@ def check_memory(config: RunConfig, device: torch.device, maker: LossMaker = Pla
     >>> from bhushgpt.presets import preset
     >>> check_memory(preset("gpt-v1", 79), torch.device("cpu"))
     """
-    refuse_too_large(config, device, training_memory(config, device, maker))
+    refuse_too_large(config, device, run_memory(config, device, maker))
 
 
 def refuse_too_large(config: RunConfig, device: torch.device, needed: int) -> None:
@@ -302,7 +316,7 @@ def forecast(
     return Forecast(
         parameters=model.parameter_count(),
         trained=model.trained_count(),
-        memory_bytes=training_memory(config, device, maker),
+        memory_bytes=run_memory(config, device, maker),
         seconds=config.training.steps * seconds,
         tokens_per_second=config.training.batch_size * config.model.context_length / seconds,
     )

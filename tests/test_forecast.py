@@ -19,6 +19,7 @@ from bhushgpt.forecast import (
     check_memory,
     forecast,
     parameter_count,
+    run_memory,
     training_memory,
 )
 from bhushgpt.gpt import GPT, GPTConfig
@@ -104,7 +105,7 @@ def test_the_memory_of_a_run_is_what_its_tensors_take(config, precision, chunked
                 break
         with torch.no_grad(), eval_mode(state.model):
             token_losses(state.model(ids), ids)
-    assert 0.97 < training_memory(config, "cpu", how) / peak.bytes < 1.1
+    assert 0.97 < run_memory(config, "cpu", how) / peak.bytes < 1.1
 
 
 def test_a_step_on_a_card_keeps_no_attention_weights_and_no_masks_of_them():
