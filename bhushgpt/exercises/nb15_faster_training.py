@@ -25,7 +25,7 @@ def _accumulate(model: nn.Module, parts: list[tuple[Tensor, Tensor]]) -> float:
 
 
 def _table() -> Bigram:
-    return Bigram(BigramConfig(vocab_size=6, context_length=4))
+    return Bigram(BigramConfig(vocab_size=6, context_length=3))
 
 
 def _gradient(weights: list[float], parts: list[tuple[Tensor, Tensor]]) -> Tensor:
@@ -39,9 +39,9 @@ def _gradient(weights: list[float], parts: list[tuple[Tensor, Tensor]]) -> Tenso
 
 
 def _check_accumulate(answer) -> str | None:
-    counts = (4, 4, 1)
-    parts = [(torch.randint(6, (n, 4)), torch.randint(6, (n, 4))) for n in counts]
-    shares = [n / 9 for n in counts]
+    counts = (5, 4, 1)
+    parts = [(torch.randint(6, (n, 3)), torch.randint(6, (n, 3))) for n in counts]
+    shares = [n / 10 for n in counts]
     right = _gradient(shares, parts)
     old = torch.ones_like(right)
     mistakes = {
@@ -58,9 +58,9 @@ def _check_accumulate(answer) -> str | None:
         "only the last part is left, and undivided: the gradients were cleared inside the loop.": (
             _gradient([0.0, 0.0, 1.0], parts)
         ),
-        "each part was multiplied by its rows, but nothing divided by all rows.": 9 * right,
+        "each part was multiplied by its rows, but nothing divided by all rows.": 10 * right,
         "you divided by the number of tokens; a part's loss is a mean over its tokens already.": (
-            right / 4
+            right / 3
         ),
     }
     model = _table()

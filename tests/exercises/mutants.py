@@ -6,8 +6,8 @@ the change makes no difference; `equivalent_mutants.toml` lists these with the r
 
 Not made are changes that never make a difference: exchanged axes of a transpose or arguments of
 min and max, which of several inputs a size is read from, the sign of an axis, the sign of what is
-squared or made absolute, a number as a tensor instead of a float (the checkers take either), and
-`strict=` of a zip.
+squared or made absolute, a number as a tensor instead of a float (the checkers take either), a
+tolerance for rounding, and `strict=` of a zip.
 """
 
 import ast
@@ -162,6 +162,10 @@ def _is_axis(parent: ast.AST) -> bool:
     return False
 
 
+def _is_slack(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, float) and node.value < 1e-4
+
+
 def _loses_its_sign(parent: ast.AST) -> bool:
     match parent:
         case ast.BinOp(op=ast.Pow()) | ast.Call(func=ast.Name(id="abs")):
@@ -180,7 +184,10 @@ def _changes(node: ast.AST, parent: ast.AST, parameters: list[str]) -> list[Chan
         case ast.UnaryOp(op=ast.USub() | ast.Not() | ast.Invert()) if not _is_axis(parent):
             found.append(("sign", lambda n: n.operand))
         case ast.Compare(ops=[operator]):
-            for other in OTHER_COMPARISONS.get(type(operator), ()):
+            others = OTHER_COMPARISONS.get(type(operator), ())
+            if any(map(_is_slack, ast.walk(node))):
+                others = others[1:]  # with or without equality is the same then
+            for other in others:
                 found.append(
                     ("comparison", lambda n, o=other: ast.Compare(n.left, [o()], n.comparators))
                 )
@@ -194,6 +201,8 @@ def _changes(node: ast.AST, parent: ast.AST, parameters: list[str]) -> list[Chan
         case ast.Constant(value=int()):
             found += [("constant", lambda n, d=d: _number(n.value + d)) for d in (1, -1)]
         case ast.Constant(value=float()):
+            if _is_slack(node) and isinstance(getattr(parent, "op", parent), ast.Compare | ast.Sub):
+                return []
             found.append(("constant", lambda n: _number(2 * n.value if n.value else 1.0)))
         case ast.Slice():
             found += _of_slice(node)
@@ -259,7 +268,8 @@ def _of_operation(node: ast.BinOp, parent: ast.AST) -> list[Change]:
     lost = isinstance(node.op, ast.Sub) and _loses_its_sign(parent)
     if isinstance(node.op, ORDER_MATTERS) and not lost:
         found.append(("sides swapped", lambda n: ast.BinOp(n.right, n.op, n.left)))
-    found.append(("step missing", lambda n: n.left))
+    if not (isinstance(node.op, ast.Sub) and _is_slack(node.right)):
+        found.append(("step missing", lambda n: n.left))
     found.append(("step missing", lambda n: n.right))
     return found
 
@@ -323,9 +333,10 @@ def _swapped_result(node: Any) -> ast.Return:
 
 def _cut(sequence: ast.expr, part: str) -> ast.expr:
     """Return a sequence without its first or its last member."""
-    bound = ast.Constant(1) if part == "lower" else ast.UnaryOp(ast.USub(), ast.Constant(1))
+    one = ast.Constant(1)
+    cut = ast.Slice(one) if part == "lower" else ast.Slice(None, ast.UnaryOp(ast.USub(), one))
     whole = ast.Call(ast.Name("list", ast.Load()), [sequence], [])
-    return ast.Subscript(whole, ast.Slice(**{part: bound}), ast.Load())
+    return ast.Subscript(whole, cut, ast.Load())
 
 
 def _shorter(node: ast.For, part: str) -> ast.For:
@@ -342,8 +353,9 @@ def _plus(node: ast.expr, difference: int) -> ast.expr:
 
 
 def _bounded(node: ast.Slice, part: str, bound: ast.expr | None) -> ast.Slice:
-    parts = {name: getattr(node, name) for name in ("lower", "upper", "step")}
-    return ast.Slice(**{**parts, part: bound})
+    new = ast.Slice(node.lower, node.upper, node.step)
+    setattr(new, part, bound)
+    return new
 
 
 def _if(node: ast.If, test: ast.expr) -> ast.If:

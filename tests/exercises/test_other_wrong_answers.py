@@ -198,10 +198,6 @@ BUSY = [
         "124 million weights: 0.372, not 0.",
     ),
     (
-        lambda weights, tokens_per_second, limit: round(6 * weights * tokens_per_second / limit, 1),
-        "124 million weights: 0.372, not 0.4",
-    ),
-    (
         lambda weights, tokens_per_second, limit: 6 * weights * tokens_per_second * 4 / limit,
         "operations are counted, not",
     ),
@@ -354,7 +350,7 @@ TRAINING_DAYS = [
     ),
     (
         lambda parameters, tokens, flops, mfu: 6 * parameters * tokens / flops / mfu / 86400 / 7,
-        "the parameters are missing",
+        "these are weeks",
     ),
     (
         lambda parameters, tokens, flops, mfu: 1 / (6 * parameters * tokens / flops / mfu / 86400),
