@@ -238,17 +238,22 @@ def test_no_command_is_written_into_a_message_by_hand():
     assert not written
 
 
+def filled(word: ast.expr) -> str:
+    """Return a word of a command as it stands in the code, or what could be filled in there."""
+    if isinstance(word, ast.Constant) and word.value != "N":
+        return str(word.value)
+    return "enter" if isinstance(word, ast.Attribute) and word.attr == "action" else "7"
+
+
 def printed_by_the_package() -> dict[str, list[str]]:
     """Return place -> words of each command that the package makes; what it fills in is a 7."""
     found = {}
     for file in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "command":
-                words = [getattr(word, "value", 7) for word in node.args]
+                words = [filled(word) for word in node.args]
                 if words[0] in COMMANDS:
-                    typed = [word if isinstance(word, str) else "7" for word in words]
-                    place = f"{file.relative_to(PACKAGE).as_posix()}:{node.lineno}"
-                    found[place] = ["7" if word == "N" else word for word in typed]
+                    found[f"{file.relative_to(PACKAGE).as_posix()}:{node.lineno}"] = words
     return found
 
 
