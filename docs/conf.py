@@ -1,6 +1,7 @@
 """How Sphinx makes the site. `make site` (tools/site.py) lays out the sources and starts it."""
 
 import json
+import re
 from base64 import b64decode
 from hashlib import sha256
 from pathlib import Path
@@ -39,6 +40,7 @@ html_theme = "sphinx_book_theme"
 html_title = "BhushGPT"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = ["site.js"]
 html_extra_path = ["_extra"]
 html_copy_source = False
 html_show_sourcelink = False
@@ -98,8 +100,16 @@ def after_napoleon(
         lines[:] = SENTENCES[name]
 
 
+def lead_to_pages(app: Sphinx, doctree: nodes.document) -> None:
+    """Let links in outputs, which nobody resolves, lead to the page of a notebook."""
+    for link in doctree.findall(nodes.reference):
+        if re.fullmatch(r"\d\d_\w+\.ipynb", link.get("refuri", "")):
+            link["refuri"] = link["refuri"].removesuffix(".ipynb") + ".html"
+
+
 def setup(app: Sphinx) -> None:
     """Hook the transforms in."""
     app.connect("autodoc-process-docstring", before_napoleon, priority=400)
     app.connect("autodoc-process-docstring", after_napoleon, priority=600)
     app.connect("doctree-read", describe_pictures)
+    app.connect("doctree-read", lead_to_pages)

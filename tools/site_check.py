@@ -9,6 +9,11 @@ lie in site/pages. `make site` comes before.
 """
 
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +36,26 @@ def chosen(names: list[str]) -> list[str]:
     return names or [*KINDS, *(f"notebooks/{path.stem}" for path in notebooks)]
 
 
-def watch(page: Any, found: list[str]) -> None:
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves files and writes no log."""
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Yield the address at which this machine serves a folder to itself."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def watch(page: Any, address: str, found: list[str]) -> None:
     """Note in `found` what the page says on the console and what it asks others for."""
 
     def said(message: Any) -> None:
@@ -39,7 +63,7 @@ def watch(page: Any, found: list[str]) -> None:
             found.append(f"console: {message.text}")
 
     def asked(request: Any) -> None:
-        if not request.url.startswith(("file:", "data:", "blob:")):
+        if not request.url.startswith((address, "data:", "blob:")):
             found.append(f"loaded from elsewhere: {request.url}")
 
     page.on("console", said)
@@ -48,7 +72,7 @@ def watch(page: Any, found: list[str]) -> None:
     page.on("requestfailed", lambda failed: found.append(f"not loaded: {failed.url}"))
 
 
-def look(browser: Any, name: str, folder: Path = HTML) -> list[str]:
+def look(browser: Any, address: str, name: str) -> list[str]:
     """Open a page in each theme and width, and return what is wrong with it."""
     from axe_playwright_python.sync_playwright import Axe
 
@@ -56,8 +80,8 @@ def look(browser: Any, name: str, folder: Path = HTML) -> list[str]:
     for theme in THEMES:
         context = browser.new_context(color_scheme=theme)
         page = context.new_page()
-        watch(page, found)
-        page.goto((folder / f"{name}.html").as_uri(), wait_until="load")
+        watch(page, address, found)
+        page.goto(f"{address}/{name}.html", wait_until="load")
         page.wait_for_timeout(500)
         if undescribed := page.evaluate(UNDESCRIBED):
             found.append(f"{undescribed} pictures are not described")
@@ -84,9 +108,9 @@ def main(names: list[str]) -> int:
         print("There is no site yet: make it with  make site")
         return 1
     count = 0
-    with chromium() as browser:
+    with served(HTML) as address, chromium() as browser:
         for name in chosen(names):
-            found = look(browser, name)
+            found = look(browser, address, name)
             count += len(found)
             print(f"{name}: {len(found) or 'no'} faults", flush=True)
             for line in found:

@@ -131,7 +131,8 @@ class _Links(HTMLParser):
 
 def faults(site: Path) -> list[str]:
     """Return the links to files and places that do not exist, and the pages that are too large."""
-    pages = {page: _Links(page) for page in sorted(site.rglob("*.html"))}
+    files = sorted(site.rglob("*.html"))
+    pages = {page: _Links(page) for page in files if "_static" not in page.parts}
     complaints = []
     for page, links in pages.items():
         name = page.relative_to(site).as_posix()
