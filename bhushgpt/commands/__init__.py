@@ -26,25 +26,5 @@ COMMANDS = {
     "bench": ("bench:Bench", "measure this machine, and the course's speed on it"),
     "doctor": ("doctor:Doctor", "check this machine, or a run, and say what to do"),
 }
-# One example for the help page of each, which the reader may paste.
-EXAMPLES = {
-    "demo": "--steps 300",
-    "train": "--preset gpt-v1 --corpus my.txt --out runs/mine",
-    "finetune": "--run runs/demo --corpus my.txt --lora 8",
-    "complete": "--run runs/demo --prompt 'The ' --tokens 100",
-    "chat": "--run runs/demo --temperature 0.6",
-    "serve": "--run runs/demo --open",
-    "evaluate": "--run runs/demo --json",
-    "export": "--run runs/demo --to page model.html",
-    "import": "my-gpt2 --out runs/my-gpt2",
-    "prepare": "my-texts --tokenizer gpt2 --out tokens",
-    "compress": "book.txt --run runs/demo",
-    "decompress": "book.txt.bhgz --run runs/demo",
-    "leaderboard": "list --track data",
-    "corpora": "--fetch sherlock",
-    "info": "",
-    "bench": "--quick --peers",
-    "doctor": "--run runs/demo",
-}
 # These run where PyTorch is missing or does not load; `doctor` above all, to say so.
 WITHOUT_TORCH = ("prepare", "corpora", "doctor")
