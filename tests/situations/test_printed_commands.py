@@ -16,8 +16,8 @@ import pytest
 
 import bhushgpt
 from bhushgpt import environment, files, versions
-from bhushgpt.commands import COMMANDS, EXAMPLES
-from bhushgpt.commands.line import main
+from bhushgpt.commands import COMMANDS
+from bhushgpt.commands.line import EXAMPLES, main
 from bhushgpt.corpus import load_text
 from bhushgpt.data.prepared import read_tokens_manifest
 from bhushgpt.diagnosis.findings import Finding, without_names

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from bhushgpt.bpe import BPETokenizer
-from bhushgpt.commands import COMMANDS, EXAMPLES
-from bhushgpt.commands.line import main
+from bhushgpt.commands import COMMANDS
+from bhushgpt.commands.line import EXAMPLES, main
 from bhushgpt.data import PreparedTokens
 from bhushgpt.environment import command
 from bhushgpt.errors import UserError
