@@ -38,7 +38,7 @@ COLORS: dict[str, str] = {
     "grey": "#444444",
 }
 # What a line that differs from its neighbours only in colour is drawn with.
-LINE_STYLES = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)))
+LINE_STYLES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)))
 
 # Pixels are drawn at twice the size they are shown at, so that text is sharp on dense screens.
 DOTS_PER_INCH = 176
@@ -128,9 +128,10 @@ def _check_readable(fig: Figure) -> None:
         )
     for text in fig.findobj(Text):
         assert isinstance(text, Text)
-        if text.get_visible() and text.get_text().strip() and text.get_fontsize() < SMALLEST:
+        points = float(text.get_fontsize())
+        if text.get_visible() and text.get_text().strip() and points < SMALLEST:
             raise UserError(
-                f"The text {text.get_text()!r} has {text.get_fontsize():g} points: fewer than "
+                f"The text {text.get_text()!r} has {points:g} points: fewer than "
                 f"{SMALLEST:g} cannot be read on a narrow screen."
             )
     for axes in fig.axes:
