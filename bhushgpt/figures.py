@@ -132,9 +132,10 @@ def _check_readable(fig: Figure) -> None:
         )
     for text in fig.findobj(Text):
         assert isinstance(text, Text)
-        if text.get_visible() and text.get_text().strip() and float(text.get_fontsize()) < SMALLEST:
+        points = float(text.get_fontsize())
+        if text.get_visible() and text.get_text().strip() and points < SMALLEST:
             raise UserError(
-                f"The text {text.get_text()!r} has {text.get_fontsize():g} points: fewer than "
+                f"The text {text.get_text()!r} has {points:g} points: fewer than "
                 f"{SMALLEST:g} cannot be read on a narrow screen."
             )
     for axes in fig.axes:

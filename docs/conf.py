@@ -39,6 +39,7 @@ napoleon_use_ivar = True
 html_theme = "sphinx_book_theme"
 html_title = "BhushGPT"
 html_static_path = ["_static"]
+html_favicon = "_static/icon.svg"
 html_css_files = ["site.css"]
 html_js_files = ["site.js"]
 html_extra_path = ["_extra"]

@@ -45,6 +45,7 @@ def lab(folder: Path) -> Iterator[str]:
         port = free.getsockname()[1]
     environment = {
         **os.environ,
+        "PYTHONPATH": str(ROOT),
         "BHUSHGPT_SCALE": "smoke",
         "BHUSHGPT_RUNS": str(folder / "runs"),
         "OMP_NUM_THREADS": "1",
