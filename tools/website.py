@@ -182,6 +182,9 @@ def main(arguments: list[str] | None = None) -> int:
     source = SITE / "source"
     lay_out(source, read_curriculum())
     put_model(source, options.run)
+    read = SITE / "doctrees/environment.pickle"
+    if read.exists() and read.stat().st_mtime < (ROOT / "docs/conf.py").stat().st_mtime:
+        shutil.rmtree(read.parent)  # Sphinx sees changed settings, and not changed transforms
     sphinx = [sys.executable, "-m", "sphinx", "-b", "html"]
     sphinx += ["-d", str(SITE / "doctrees"), "--fail-on-warning", "--quiet"]
     done = subprocess.run([*sphinx, str(source), str(SITE / "html")], cwd=ROOT, check=False)
