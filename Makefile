@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV_PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench test faults check lab notebooks site site-check browser
+.PHONY: help setup demo bench test faults mutants check lab notebooks site site-check browser
 
 help: ## this list
 	@echo "make demo        train GPT-v1 on a book and let it write, in minutes"
@@ -13,6 +13,7 @@ help: ## this list
 	@echo "make lab         open notebooks of your own, copies, in JupyterLab"
 	@echo "make test        check everything: lint, types, unit tests, all notebooks"
 	@echo "make faults      attack it for minutes: kills, bit flips, full disks, malicious files"
+	@echo "make mutants     plant mistakes one at a time, and see whether a test notices each"
 	@echo "make check       lint and types alone"
 	@echo "make notebooks   run the notebooks and store what they print"
 	@echo "make site        make the web site of the course; make site-check looks at it in a browser"
@@ -35,6 +36,9 @@ test: setup
 
 faults: setup
 	@$(VENV_PYTHON) -m tools.faults $(ARGS)
+
+mutants: setup
+	@$(VENV_PYTHON) -m tools.mutants $(ARGS)
 
 check: setup
 	@$(VENV_PYTHON) tools/test.py check

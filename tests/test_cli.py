@@ -76,7 +76,9 @@ def test_training_leaves_a_whole_run_behind(run):
     assert len((run / HISTORY).read_text().splitlines()) == 40
     record = json.loads((run / "run.json").read_text())
     assert record["steps_done"] == 40
-    assert record["held_out"]["nats_per_token"] < 2.9
+    # 1.40 was measured. The unigram has 2.34, an untrained model 2.64, and the bigram, which has
+    # counted the whole of a text that repeats one line, 0.79.
+    assert 0.8 < record["held_out"]["nats_per_token"] < 1.8
 
 
 def test_the_record_says_what_was_asked_and_what_came_of_it(run, own_text):

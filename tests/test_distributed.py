@@ -74,10 +74,10 @@ def test_each_process_has_dropout_of_its_own(several):
     alone = losses(ALONE, "ddp", dropout=0.5)
     assert several["dropout"] != alone
     masks = np.array(several["masks"])
-    assert np.abs(masks.mean(axis=1) - 0.5).max() < 0.1  # of 1,024 numbers, or 512
+    assert np.abs(masks.mean(axis=1) - 0.5).max() < 0.2  # of 512 numbers, or 256
     for number, one in enumerate(masks):
         for other in masks[:number]:  # two that have nothing to do with each other agree in half
-            assert abs((one == other).mean() - 0.5) < 0.1
+            assert abs((one == other).mean() - 0.5) < 0.2
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])

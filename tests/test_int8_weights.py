@@ -25,7 +25,8 @@ def test_the_product_is_near_the_float_one_for_few_rows_and_many(rows, bias):
     x = torch.randn(2, rows // 2 + rows % 2, 128)
     ours, exact = Int8Linear(layer)(x), layer(x)
     assert ours.shape == exact.shape and ours.dtype == torch.float32
-    assert (ours - exact).abs().max() < 0.03 * exact.abs().max()
+    # 0.004 to 0.007 was measured: a step is a 254th, and the rounding of many weights averages out.
+    assert (ours - exact).abs().max() < 0.012 * exact.abs().max()
 
 
 def test_each_row_has_its_own_scale():
@@ -35,7 +36,8 @@ def test_each_row_has_its_own_scale():
         layer.weight[0] *= 1000
     x = torch.randn(4, 64)
     small, exact = Int8Linear(layer)(x)[:, 1], layer(x)[:, 1]
-    assert (small - exact).abs().max() < 0.05 * exact.abs().max()
+    # 0.002 to 0.007 was measured; with the scale of the large row it is all there is.
+    assert (small - exact).abs().max() < 0.012 * exact.abs().max()
 
 
 def test_a_row_of_zeros_gives_zeros():

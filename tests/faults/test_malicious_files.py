@@ -19,7 +19,9 @@ def test_a_few_of_each_kind_get_nowhere(tmp_path: Path) -> None:
     seen = malicious.thrown(tmp_path, FEW)
     assert problems(seen) == []
     assert seen["files"] == len(FEW)
-    assert seen["refused"] > 0.9 * seen["throws"]
+    # The oldest pickles are plain letters, and a text may be any letters.
+    assert seen["read"] == ["global.pkl at text"]
+    assert seen["refused"] == seen["throws"] - 1
 
 
 def test_the_corpus_holds_every_kind_in_every_protocol(tmp_path: Path) -> None:
