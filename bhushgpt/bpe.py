@@ -45,7 +45,7 @@ END_OF_TEXT = "<|endoftext|>"
 class BPETokenizer(JsonStored):
     """Byte-pair encoding as in GPT-2: no text is unknown, and frequent words are one id.
 
-    `encode` reads every text as text: "<|endoftext|>" in a document becomes the ids of its
+    `encode` reads every text as text: `<|endoftext|>` in a document becomes the ids of its
     characters. Only a special token named in `allowed_special` becomes its id.
 
     Args:
@@ -140,7 +140,7 @@ class BPETokenizer(JsonStored):
 
     @property
     def eot_id(self) -> int:
-        """The id of "<|endoftext|>"; a tokenizer without it raises a `UserError`."""
+        """The id of `<|endoftext|>`; a tokenizer without it raises a `UserError`."""
         if END_OF_TEXT not in self.special_ids:
             raise UserError(f"This tokenizer has no {END_OF_TEXT}; train it with that special one.")
         return self.special_ids[END_OF_TEXT]

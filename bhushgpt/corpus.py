@@ -191,9 +191,17 @@ def _load_own(file: Path) -> Corpus:
     elif END_OF_TEXT in text:
         notices.append(
             f"{file.name} has {END_OF_TEXT} inside its lines, which is learned as text. If it "
-            f"stands between documents, prepare the text and train on that:\n  "
-            + command("prepare", file, "--separator", END_OF_TEXT, "--tokenizer", "bytes")
-            + " --out tokens"
+            "stands between documents, prepare the text and train on that:\n  "
+            + command(
+                "prepare",
+                file,
+                "--separator",
+                END_OF_TEXT,
+                "--tokenizer",
+                "bytes",
+                "--out",
+                "tokens",
+            )
         )
     return Corpus(
         file.stem,

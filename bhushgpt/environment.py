@@ -21,14 +21,24 @@ import platformdirs
 from bhushgpt.errors import UserError, nearest
 
 
-def project_root() -> Path:
-    """Return the folder of the course's checkout, or the current folder where there is none.
+def checkout() -> Path | None:
+    """Return the folder of the course's checkout, None where there is none.
 
     A notebook may be started from any folder; with an editable installation the checkout is found
     from the package's own place.
     """
-    checkout = Path(__file__).resolve().parent.parent
-    return checkout if (checkout / "curriculum.toml").is_file() else Path.cwd()
+    for folder in (Path(__file__).resolve().parent.parent, Path.cwd()):
+        if (folder / "curriculum.toml").is_file():
+            return folder
+    return None
+
+
+def project_root() -> Path:
+    """Return the folder with the course's own files: curriculum.toml, benchmarks and datasets.
+
+    It is the checkout, or the copy of these files that an installed package carries.
+    """
+    return checkout() or Path(__file__).resolve().with_name("course")
 
 
 def runs_folder(*parts: str) -> Path:
@@ -38,13 +48,13 @@ def runs_folder(*parts: str) -> Path:
         parts: Names of folders below `runs/`.
 
     Returns:
-        `<project>/runs/<parts>`, or below the folder that the environment variable BHUSHGPT_RUNS
-        names.
+        `<parts>` below `runs` of the checkout, or of the current folder where there is none; or
+        below the folder that the environment variable BHUSHGPT_RUNS names.
 
     Raises:
         UserError: If the folder cannot be made.
     """
-    folder = named_folder("BHUSHGPT_RUNS") or project_root() / "runs"
+    folder = named_folder("BHUSHGPT_RUNS") or (checkout() or Path.cwd()) / "runs"
     return _made(folder.joinpath(*parts), "BHUSHGPT_RUNS")
 
 
@@ -60,8 +70,8 @@ def cache_folder() -> Path:
     """
     if named := named_folder("BHUSHGPT_CACHE"):
         folder = named
-    elif (project_root() / "curriculum.toml").is_file():
-        folder = project_root() / "datasets" / "cache"
+    elif root := checkout():
+        folder = root / "datasets" / "cache"
     else:
         folder = Path(platformdirs.user_cache_dir("bhushgpt"))
         if not folder.is_absolute():  # nobody's home is known: it would be a folder named "~"

@@ -16,6 +16,10 @@ from torch import Tensor
 from bhushgpt.errors import UserError
 from bhushgpt.language_model import LanguageModel, eval_mode, token_losses
 
+# Scores that an evaluation may hold at a time, 64 MiB of them: of a large vocabulary they fill the
+# memory sooner than training does.
+SCORES = 2**24
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
@@ -49,6 +53,15 @@ class Evaluation:
         if not self.text_bytes:
             return None
         return self.bits_per_token * self.tokens / self.text_bytes
+
+
+def windows_at_once(context_length: int, vocab_size: int) -> int:
+    """Return how many windows to evaluate at a time, so that their scores find room.
+
+    >>> windows_at_once(64, 79), windows_at_once(1024, 50257)
+    (64, 1)
+    """
+    return max(1, min(64, SCORES // (context_length * vocab_size)))
 
 
 def evaluate(

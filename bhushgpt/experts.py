@@ -75,9 +75,10 @@ class Experts(nn.Module):
 
     def _asked(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
         """Return which tokens want an expert, and as which of their P, for a mask (N, P)."""
-        if chosen.is_meta:  # shapes without numbers are counted as if all had equally many tokens
+        # Shapes without numbers are counted as if all experts had equally many tokens.
+        if chosen.untyped_storage().device.type == "meta":
             count = -(-chosen.numel() // len(self.experts))
-            ids = torch.zeros(count, dtype=torch.long, device="meta")
+            ids = torch.zeros(count, dtype=torch.long, device=chosen.device)
             return ids, ids
         rows, place = chosen.nonzero(as_tuple=True)
         return rows, place

@@ -1,12 +1,15 @@
 """Pictures that everybody can read: one style, alt text on every figure, numbers in cells.
 
-`show` is for notebooks, `own_style` and `png_bytes` for files; `grid` draws a small tensor, and
-`plot_curve` a run: loss against step, with the floors it has to get below.
+`show` is for notebooks, `own_style` and `png_bytes` for files; `grid` draws a small tensor, `lines`
+a few curves, which `reading` puts into words, and `plot_curve` a run: loss against step, with the
+floors it has to get below. `drawn` says in text what a figure holds, for the tests.
 
 Lesson: notebook 00.
 """
 
+import base64
 import io
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,25 +22,33 @@ import torch
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 
 from bhushgpt.environment import in_notebook
 from bhushgpt.errors import UserError
 
-# Chosen to stay apart for colour-blind readers (Okabe and Ito, "Color Universal Design", 2008);
-# the two palest of their eight are left out because they vanish on white paper.
+# Six colours that stay as far apart as they can for readers with and without red-green blindness,
+# each with a contrast of at least 3:1 to white paper; tests/test_figures.py measures both.
 COLORS: dict[str, str] = {
-    "blue": "#0072b2",
-    "orange": "#d55e00",
-    "green": "#009e73",
-    "pink": "#cc79a7",
-    "amber": "#e69f00",
-    "grey": "#6b6b6b",
+    "blue": "#1556a3",
+    "orange": "#bb4205",
+    "green": "#0b7c63",
+    "pink": "#d26db1",
+    "amber": "#c38606",
+    "grey": "#444444",
 }
+# What a line that differs from its neighbours only in colour is drawn with.
+LINE_STYLES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)))
 
 # Pixels are drawn at twice the size they are shown at, so that text is sharp on dense screens.
 DOTS_PER_INCH = 176
 EYE = np.array([0.299, 0.587, 0.114])  # how bright red, green and blue look to us (BT.601)
+WIDEST = 10.0  # inches: on a narrow screen a wider picture has letters too small to read
+SMALLEST = 8.0  # points
 LONGEST_TITLE = 72  # characters; more would make the picture as wide as they are
 NO_NUMBER = "#e3e3e3"  # background of cells that hold -inf or nan
 
@@ -64,7 +75,7 @@ def apply_style() -> None:
 
     >>> apply_style()
     >>> plt.rcParams["axes.prop_cycle"].by_key()["color"][0]
-    '#0072b2'
+    '#1556a3'
     """
     plt.rcParams.update(STYLE)
 
@@ -87,6 +98,12 @@ def own_style() -> Iterator[None]:
 def png_bytes(fig: Figure) -> bytes:
     """Return the figure as a small PNG; the same drawing gives the same bytes.
 
+    Lines of a legend that differ in colour alone get line styles.
+
+    Raises:
+        UserError: If bars that start at zero are cut off above it, or a narrow screen could not
+            show the figure's letters.
+
     >>> fig, _ = plt.subplots()
     >>> png_bytes(fig)[1:4]
     b'PNG'
@@ -94,6 +111,9 @@ def png_bytes(fig: Figure) -> bytes:
     """
     from PIL import Image  # comes with matplotlib
 
+    _check_readable(fig)
+    for axes in fig.axes:
+        _tell_lines_apart(axes)
     full, out = io.BytesIO(), io.BytesIO()
     fig.savefig(full, format="png", dpi=DOTS_PER_INCH, bbox_inches="tight", pad_inches=0.08)
     picture = Image.open(full).convert("RGB")
@@ -103,15 +123,74 @@ def png_bytes(fig: Figure) -> bytes:
     return out.getvalue()
 
 
+def _check_readable(fig: Figure) -> None:
+    """Refuse what misleads or cannot be read on a phone."""
+    if (width := fig.get_figwidth()) > WIDEST:
+        raise UserError(
+            f"The figure is {width:g} inches wide, at most {WIDEST:g} can be read on a narrow "
+            "screen. Make it narrower, or put its parts below each other."
+        )
+    for text in fig.findobj(Text):
+        assert isinstance(text, Text)
+        points = float(text.get_fontsize())
+        if text.get_visible() and text.get_text().strip() and points < SMALLEST:
+            raise UserError(
+                f"The text {text.get_text()!r} has {points:g} points: fewer than "
+                f"{SMALLEST:g} cannot be read on a narrow screen."
+            )
+    for axes in fig.axes:
+        for bars in axes.containers:
+            if not isinstance(bars, BarContainer) or not bars.patches:
+                continue
+            upright = bars.orientation == "vertical"
+            axis, name = (axes.yaxis, "ylim") if upright else (axes.xaxis, "xlim")
+            starts = [bar.get_y() if upright else bar.get_x() for bar in bars.patches]
+            low, high = sorted(axis.get_view_interval())
+            if axis.get_scale() == "linear" and not any(starts) and not low <= 0 <= high:
+                raise UserError(
+                    f"The bars start at zero, but the axis goes from {low:g} to {high:g}, so that "
+                    f"their lengths mislead. Set {name} to begin at 0, or draw points."
+                )
+
+
+def _tell_lines_apart(axes: Axes) -> None:
+    """Give lines that a legend names, and only their colour tells apart, styles of their own."""
+    if (legend := axes.get_legend()) is None:
+        return
+    named = {line.get_label(): line for line in axes.lines}
+    pairs = [
+        (entry, named[entry.get_label()])
+        for entry in legend.legend_handles
+        if isinstance(entry, Line2D) and entry.get_label() in named
+    ]
+    plain = [
+        pair
+        for pair in pairs
+        if pair[1].get_linestyle() == "-" and pair[1].get_marker() in (None, "None", "", " ")
+    ]
+    taken = {line.get_linestyle() for _, line in pairs if line.get_linestyle() != "-"}
+    free = [style for style in LINE_STYLES if style not in taken]
+    # More lines than styles belong to an ordered family, whose shades say which is which.
+    if len(plain) <= len(free):
+        for pair, style in zip(plain, free, strict=False):
+            for line in pair:
+                line.set_linestyle(style)
+
+
 def show(fig: Figure, alt: str) -> None:
     """Display the figure with its description, and close it.
 
     In a notebook the picture is a PNG whose output metadata holds `alt`, the text that is read out
-    to those who do not see it. Elsewhere the description is printed in the picture's place.
+    to those who do not see it. Beside it stands what is `drawn`, as the text that no page shows:
+    so the tests that compare a cell's texts with the stored ones compare its pictures too.
+    Elsewhere the description is printed in the picture's place.
 
     Args:
         fig: The figure.
-        alt: Kind of plot, axes, ranges and message; an empty text is refused (`UserError`).
+        alt: Kind of plot, axes, ranges and message.
+
+    Raises:
+        UserError: If the text is empty, or `png_bytes` refuses the figure.
 
     >>> fig, ax = plt.subplots()
     >>> show(fig, alt="An empty plot, both axes from 0 to 1.")
@@ -126,11 +205,64 @@ def show(fig: Figure, alt: str) -> None:
         from IPython.display import Image, display
 
         # `retina` shows the picture at half its pixels.
-        display(Image(png_bytes(fig), format="png", alt=text, retina=True))
+        picture = Image(png := png_bytes(fig), format="png", alt=text, retina=True)
+        size = {"alt": text, "width": picture.width, "height": picture.height}
+        both = {"image/png": base64.b64encode(png).decode(), "text/plain": drawn(fig)}
+        display(both, metadata={"image/png": size}, raw=True)
     else:
+        _check_readable(fig)
         print(f"Figure: {text}")
     # An open figure would be shown a second time at the end of the cell.
     plt.close(fig)
+
+
+def drawn(fig: Figure) -> str:
+    """Return what a figure holds, axes by axes: words, lines, bars and tables of numbers.
+
+    Numbers are rounded to a thousandth of the largest one beside them, so that two machines whose
+    sums differ in the last digits say the same.
+
+    >>> fig, ax = plt.subplots()
+    >>> _ = ax.plot([1, 2, 4], label="squares"), ax.set(xlabel="n", title="Powers")
+    >>> print(drawn(fig))
+    axes 'Powers', x 'n', y ''
+      line 'squares': x 3 numbers 0 ... 2, lowest 0, highest 2, mean 1
+      line 'squares': y 3 numbers 1 ... 4, lowest 1, highest 4, mean 2.33
+    >>> plt.close(fig)
+    """
+    said = []
+    for ax in fig.axes:
+        title = ax.get_title() or ax.get_title("left")
+        said.append(f"axes {title!r}, x {ax.get_xlabel()!r}, y {ax.get_ylabel()!r}")
+        for line in ax.lines:
+            name = str(line.get_label())
+            name = "" if name.startswith("_") else f" {name!r}"  # matplotlib's own names
+            for side, values in zip("xy", (line.get_xdata(), line.get_ydata()), strict=True):
+                said.append(f"  line{name}: {side} {_numbers(values)}")
+        if bars := [patch for patch in ax.patches if isinstance(patch, Rectangle)]:
+            sizes = [bar.get_width() * bar.get_height() for bar in bars]
+            said.append(f"  bars: areas {_numbers(sizes)}")
+        for table in (*ax.collections, *ax.images):
+            if (values := table.get_array()) is not None:
+                said.append(f"  {type(table).__name__}: {_numbers(values)}")
+        if words := [text.get_text() for text in ax.texts]:
+            said.append(f"  words: {' | '.join(words)}")
+    return "\n".join(said)
+
+
+def _numbers(values: Any) -> str:
+    """Return a sentence about numbers: how many, the first and last, the ends and the mean."""
+    if np.asarray(values).dtype.kind not in "biuf":
+        return f"{len(values)} words {values[0]} ... {values[-1]}"
+    table = np.ma.masked_invalid(np.ma.asarray(values, dtype=float)).ravel()
+    known = table.compressed()
+    if not len(known):
+        return f"{len(table)} that are no numbers"
+    largest = float(np.abs(known).max())
+    digits = 2 - math.floor(math.log10(largest)) if largest else 0
+    ends = (known[0], known[-1], known.min(), known.max(), known.mean())
+    first, last, low, high, mean = (f"{round(float(end), digits) + 0.0:g}" for end in ends)
+    return f"{len(table)} numbers {first} ... {last}, lowest {low}, highest {high}, mean {mean}"
 
 
 def grid(
@@ -275,13 +407,99 @@ def _drawable(title: str) -> str:
 def running_mean(losses: Sequence[float], keep: float = 0.95) -> list[float]:
     """Return an average over about the last 1 / (1 - keep) values, for a line one can follow.
 
-    >>> running_mean([2.0, 0.0, 0.0], keep=0.5)
-    [2.0, 1.0, 0.5]
+    It starts from nothing and is corrected for that as Adam's means are (notebook 05): early
+    values are averages of what there is, not of the first loss.
+
+    >>> running_mean([2.0, 0.0, 0.0], keep=0.5)  # 2; (1 * 0 + 0.5 * 2) / 1.5; ...
+    [2.0, 0.6666666666666666, 0.2857142857142857]
     """
     means: list[float] = []
-    for loss in losses:
-        means.append(loss if not means else keep * means[-1] + (1 - keep) * loss)
+    mean = 0.0
+    for n, loss in enumerate(losses, start=1):
+        mean = keep * mean + (1 - keep) * loss
+        means.append(mean / (1 - keep**n))
     return means
+
+
+def lines(
+    series: Mapping[str, Sequence[float] | Mapping[float, float]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    title: str = "",
+    levels: Mapping[str, float] | None = None,
+    log_x: bool = False,
+    marker: str = "",
+    ylim: tuple[float | None, float | None] | None = None,
+) -> Figure:
+    """Draw lines with a legend, and dashed levels with their names.
+
+    Args:
+        series: Name -> values, drawn against 1, 2, 3, ..., or name -> {x: y}.
+        xlabel: What the horizontal axis counts.
+        ylabel: What the vertical axis measures, with its unit.
+        title: What the reader is looking at.
+        levels: Name -> height of a dashed line.
+        log_x: Whether equal distances on the horizontal axis are equal factors.
+        marker: How each point is drawn, such as "o"; left out, only the line is.
+        ylim: The lowest and the highest height shown.
+
+    Returns:
+        The figure; `show(fig, reading(fig))` displays it with a description made from it.
+
+    >>> fig = lines({"loss": [4.0, 2.5]}, xlabel="step", ylabel="nats")
+    >>> reading(fig)
+    'Line chart. step 1 to 2, nats. loss: 4 to 2.5.'
+    >>> plt.close(fig)
+    """
+    fig, ax = plt.subplots(figsize=(7, 3))
+    for name, values in series.items():
+        if not isinstance(values, Mapping):
+            values = dict(enumerate(values, start=1))
+        ax.plot(list(values), list(values.values()), marker=marker, markersize=4, label=name)
+    for name, height in (levels or {}).items():
+        ax.axhline(height, color=COLORS["grey"], linestyle="--", linewidth=1)
+        ax.annotate(name, (0.01, height), (0, 3), ("axes fraction", "data"), "offset points")
+    ax.set(xlabel=xlabel, ylabel=ylabel, title=title, xscale="log" if log_x else "linear")
+    if ylim:
+        ax.set_ylim(*ylim)
+    if len(series) > 1:
+        ax.legend()
+    return fig
+
+
+def reading(fig: Figure, sentence: str = "") -> str:
+    """Return a line chart in words: title, axes, where each line starts, turns and ends.
+
+    Args:
+        fig: A figure of one plot, such as `lines` draws.
+        sentence: What it shows, added at the end.
+    """
+    ax = fig.axes[0]
+    said, span = [], [np.inf, -np.inf]
+    for line in ax.get_lines():
+        x, y = np.asarray(line.get_xdata(), float), np.asarray(line.get_ydata(), float)
+        name = str(line.get_label())
+        if name.startswith("_"):  # a level: its name is written beside it
+            continue
+        span = [min(span[0], x.min()), max(span[1], x.max())]
+        inner = y[1:-1]
+        turns = (
+            [
+                f", {word} {inner[at]:.3g} at {x[at + 1]:.3g}"
+                for word, at in (("lowest", inner.argmin()), ("highest", inner.argmax()))
+                if (word == "lowest" and inner[at] < min(y[0], y[-1]))
+                or (word == "highest" and inner[at] > max(y[0], y[-1]))
+            ]
+            if len(inner)
+            else []
+        )
+        said.append(f"{name}: {y[0]:.3g} to {y[-1]:.3g}{''.join(turns)}")
+    named = [f"dashed: {text.get_text()}" for text in ax.texts]
+    title = ax.get_title(loc="left") or ax.get_title()
+    head = f"Line chart{', ' + title if title else ''}. {ax.get_xlabel()} {span[0]:.3g} to "
+    whole = f"{head}{span[1]:.3g}, {ax.get_ylabel()}. {'; '.join([*said, *named])}. {sentence}"
+    return whole.strip()
 
 
 def spread(values: Sequence[float], gap: float) -> list[float]:

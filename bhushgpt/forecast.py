@@ -5,25 +5,37 @@ Letters: B batch, T time, C channels, H heads, V vocabulary.
 Lesson: notebook 09.
 """
 
-import copy
 import sys
 import time
+import warnings
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
 from statistics import median
+from typing import Any, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch._subclasses import FakeTensorMode
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bhushgpt.devices import abilities, describe_device, synchronize
 from bhushgpt.errors import UserError
-from bhushgpt.language_model import LanguageModel, ModelConfig
+from bhushgpt.evaluation import windows_at_once
+from bhushgpt.language_model import LanguageModel, ModelConfig, eval_mode, token_losses
 from bhushgpt.presets import RunConfig
 from bhushgpt.training import LossFunction, StepBatches, TrainState, batch_loss, train
+from bhushgpt.training_config import TrainingConfig
 
 # On a CPU a step takes as long as its tokens: a few of them, with about this many multiplications
-# and additions, tell the speed in half a second, where a whole batch may take ten.
-TRIAL_WORK = 2e10
+# and additions, tell the speed in a second, where a whole batch may take ten.
+TRIAL_WORK = 1e10
+# Deeper models are counted by their first two layers.
+FEW_LAYERS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +47,11 @@ class Forecast:
     trained: int
     """How many of them are trained: all, but with LoRA (notebook 18)."""
     memory_bytes: int
-    """Weights, gradients, AdamW's two means and what backward keeps; torch itself not counted."""
+    """All tensors that are there at once, when they are most; torch itself not counted."""
     seconds: float
     """Time for all steps, from steps that were timed."""
+    other_seconds: float = 0.0
+    """Time for what else the run does: looking at the held-out text, and its results."""
     tokens_per_second: float
     """Training speed of the timed steps."""
 
@@ -45,7 +59,7 @@ class Forecast:
         part = "" if self.trained == self.parameters else f", {self.trained:,} of them trained"
         return (
             f"{self.parameters:,} parameters{part}, about {self.memory_bytes / 2**20:,.0f} MiB on "
-            f"top of Python and torch, about {_duration(self.seconds)} at "
+            f"top of Python and torch, about {_duration(self.seconds + self.other_seconds)} at "
             f"{self.tokens_per_second:,.0f} tokens/s"
         )
 
@@ -60,8 +74,6 @@ def _duration(seconds: float) -> str:
 @cache
 def _without_memory(model: ModelConfig) -> LanguageModel:
     """Return the model on the device "meta", where tensors have shapes and take no memory."""
-    if getattr(model, "attention_form", None) == "auto":  # counted as a CPU computes it
-        model = replace(model, attention_form="explicit")
     with torch.device("meta"):
         return model.build()
 
@@ -77,48 +89,181 @@ def parameter_count(config: RunConfig) -> int:
     return _without_memory(config.model).parameter_count()
 
 
-def training_memory(config: RunConfig) -> int:
-    """Return the bytes that a training step of a run needs, in float32.
+class _Alive(TorchDispatchMode):
+    """Counts the bytes of the tensors that are there at once, while operations make and drop them.
 
-    Each parameter is there four times: weight, gradient, AdamW's mean and mean of squares; one that
-    is not trained, once. What backward keeps is counted while the model computes a part of a batch
-    on the device "meta".
+    Attributes:
+        most: The largest count so far.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.most = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Let an operation happen, and count the tensors that it made."""
+        if func is torch.ops.aten._local_scalar_dense.default:
+            return 0  # somebody checks a number; without memory there is none, and none is wrong
+        result = func(*args, **(kwargs or {}))
+        for made in result if isinstance(result, list | tuple) else (result,):
+            if isinstance(made, Tensor):
+                self._note(made.untyped_storage())
+        return result
+
+    def _note(self, storage: torch.UntypedStorage) -> None:
+        key = storage._cdata  # views of one tensor share it
+        if key not in self._known:
+            self._known.add(key)
+            self.now += storage.nbytes()
+            self.most = max(self.most, self.now)
+            weakref.finalize(storage, self._gone, key, storage.nbytes())
+
+    def _gone(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self.now -= size
+
+    def most_of_each(self, phases: Iterator[None]) -> Iterator[int]:
+        """Go through the phases of something, and yield the largest count of each."""
+        for _ in phases:
+            yield self.most
+            self.most = self.now
+
+
+class _NoMasks(TorchFunctionMode):
+    """Counts fused attention as a card computes it: without keeping the mask of its dropout."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Let a function happen; the CPU's fused attention, which cannot drop, does not drop."""
+        changed = {"dropout_p": 0.0} if func is F.scaled_dot_product_attention else {}
+        return func(*args, **{**(kwargs or {}), **changed})
+
+
+class LossMaker(Protocol):
+    """How a run computes its loss: the settings of notebook 15, which make a loss function."""
+
+    def loss_function(self) -> LossFunction:
+        """Return what `train` calls."""
+        ...
+
+
+@dataclass(frozen=True)
+class PlainLoss:
+    """The loss as notebook 05 computes it, in float32 and all at once."""
+
+    def loss_function(self) -> LossFunction:
+        """Return `batch_loss`."""
+        return batch_loss
+
+
+def training_memory(
+    config: RunConfig, device: torch.device | str = "cpu", maker: LossMaker = PlainLoss()
+) -> int:
+    """Return the bytes of all tensors that are there at once in a training step, taking none.
+
+    A step is made of tensors that have shapes and types but no numbers, with the loss function that
+    the run will have: what is computed in parts or in a smaller type is counted so, and what is
+    never kept is not. So weights, gradients, the optimizer's means and what backward needs.
+
+    Args:
+        config: The run.
+        device: Where it will run, for the form of attention that is quickest there.
+        maker: Makes what it will be trained with, such as an `Acceleration`.
 
     >>> from bhushgpt.presets import preset
     >>> 20 < training_memory(preset("gpt-v1", 79)) / 2**20 < 120
     True
     """
+    return max(_phases(config, device, maker)[:2])
+
+
+def run_memory(
+    config: RunConfig, device: torch.device | str = "cpu", maker: LossMaker = PlainLoss()
+) -> int:
+    """Return the same of a whole run: between steps it looks at the held-out text, too.
+
+    Args: see `training_memory`.
+    """
+    return max(_phases(config, device, maker))
+
+
+def _phases(config: RunConfig, device: torch.device | str, maker: LossMaker) -> tuple[int, ...]:
+    """Return the most bytes that are there while a run learns, changes weights, and is judged."""
+    model, host = config.model, abilities(device).host
+    if getattr(model, "attention_form", None) == "auto":
+        model = replace(model, attention_form="explicit" if host else "fused")
+    # What does not change the memory, so that it is counted once.
+    training = replace(config.training, steps=10**9, seed=0)
+    layers = getattr(model, "n_layer", 0)
     try:
-        model = _without_memory(config.model).train()
-        numbers = model.parameter_count() + 3 * model.trained_count()
-        return 4 * numbers + _kept_bytes(model, config)
-    except RuntimeError:  # a size of more bytes than 64 bits can count
-        return sys.maxsize
+        if layers <= FEW_LAYERS:
+            return _counted(model, training, maker, host)
+        # Layers are alike: what the second one adds, all others add as well.
+        one, two = (
+            _counted(replace(model, n_layer=n), training, maker, host)  # type: ignore[call-arg]
+            for n in (1, 2)
+        )
+        return tuple(a + (b - a) * (layers - 1) for a, b in zip(one, two, strict=True))
+    except (RuntimeError, OverflowError):  # a size of more bytes than 64 bits can count
+        return (sys.maxsize,)
 
 
-def _kept_bytes(model: LanguageModel, config: RunConfig) -> int:
-    """Return the bytes that backward needs of a part of a batch."""
-    rows = config.training.batch_size // config.training.accumulation_steps
-    ids = torch.empty(rows, config.model.context_length, dtype=torch.long, device="meta")
-    own = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
-    kept: dict[int, torch.UntypedStorage] = {}  # views of one tensor are in memory once
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in own:
-            kept[storage._cdata] = storage
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        batch_loss(model, ids, ids)
-    sizes = [storage.nbytes() for storage in kept.values()]
-    # On the way back a block's gradients stand beside what it kept, as large as that.
-    block = sum(sizes) // getattr(config.model, "n_layer", 1)
-    return sum(sizes) + block + 2 * max(sizes)
+@cache
+def _counted(
+    model: ModelConfig, training: TrainingConfig, maker: LossMaker, host: bool
+) -> tuple[int, ...]:
+    """Count one model by making a step of it; see `_phases`."""
+    with (
+        warnings.catch_warnings(action="ignore"),
+        torch.random.fork_rng(devices=[]),
+        torch.compiler.set_stance("force_eager"),
+        nullcontext() if host else _NoMasks(),
+        FakeTensorMode(),
+        _Alive() as alive,
+    ):
+        return tuple(alive.most_of_each(_one_step(model, training, maker.loss_function())))
 
 
-def check_memory(config: RunConfig, device: torch.device) -> None:
+def _one_step(
+    config: ModelConfig, training: TrainingConfig, loss_function: LossFunction
+) -> Iterator[None]:
+    """Make a step that is not the first, then predict as much as is looked at between two."""
+    model = config.build()
+    optimizer, parts = training.optimizer(model), training.accumulation_steps
+    _give_gradients(model)
+    optimizer.step()  # now its means are there
+    if parts == 1:  # from the second part on there are gradients already
+        optimizer.zero_grad(set_to_none=True)
+    ids = torch.empty(training.batch_size // parts, config.context_length, dtype=torch.long)
+    loss_function(model.train(), ids, ids).backward()
+    yield
+    torch.nn.utils.clip_grad_norm_(model.parameters(), training.max_grad_norm)
+    optimizer.step()
+    yield
+    rows = windows_at_once(config.context_length, config.vocab_size)
+    ids = torch.empty(rows, config.context_length, dtype=torch.long)
+    with torch.no_grad(), eval_mode(model):
+        token_losses(model(ids), ids)
+    yield
+
+
+def _give_gradients(model: LanguageModel) -> None:
+    for weight in model.parameters():
+        if weight.requires_grad:
+            weight.grad = torch.empty_like(weight)
+
+
+def check_memory(config: RunConfig, device: torch.device, maker: LossMaker = PlainLoss()) -> None:
     """Refuse a run that cannot fit, before anything of it is allocated.
+
+    Args:
+        config: The run.
+        device: Where it will run.
+        maker: See `training_memory`.
 
     Raises:
         UserError: If it needs more than the device has; the message gives both.
@@ -126,11 +271,16 @@ def check_memory(config: RunConfig, device: torch.device) -> None:
     >>> from bhushgpt.presets import preset
     >>> check_memory(preset("gpt-v1", 79), torch.device("cpu"))
     """
+    refuse_too_large(config, device, run_memory(config, device, maker))
+
+
+def refuse_too_large(config: RunConfig, device: torch.device, needed: int) -> None:
+    """Refuse to take more bytes for a run than a device has.
+
+    Raises:
+        UserError: With both numbers, and what the model's sizes are.
+    """
     there = describe_device(device).memory_bytes
-    try:
-        needed = training_memory(config)
-    except RuntimeError:  # a tensor of more bytes than torch can count, without memory or with
-        needed = 2**63
     if needed > there:
         raise UserError(
             f"This run needs about {needed / 2**30:,.1f} GiB of memory, and {device.type} has "
@@ -138,18 +288,6 @@ def check_memory(config: RunConfig, device: torch.device) -> None:
             f"context {config.model.context_length:,}. Take a smaller preset, or a text with "
             "fewer different characters."
         )
-
-
-@dataclass(frozen=True)
-class _FirstRows:
-    """Batches of which only the first rows are taken."""
-
-    batches: StepBatches
-    rows: int
-
-    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
-        inputs, targets = self.batches[step]
-        return inputs[: self.rows], targets[: self.rows]
 
 
 def forecast(
@@ -160,58 +298,124 @@ def forecast(
     *,
     timed_steps: int = 3,
     loss_function: LossFunction = batch_loss,
+    maker: LossMaker = PlainLoss(),
 ) -> Forecast:
-    """Run a few steps, or parts of steps, on a copy of the model and say how long all will take.
+    """Count the memory of a run, and make a few trial steps to say how long all will take.
 
     Args:
         config: The run.
-        model: Its model; it is copied and not changed.
+        model: Its model; it is not changed.
         batches: Its batches.
         device: Where it will run.
-        timed_steps: Steps to time after one that warms up; the median counts.
+        timed_steps: Steps to time of each size, after one that warms up; the median counts.
         loss_function: What it will be trained with.
+        maker: What makes such a loss function, for counting.
     """
-    rows = _trial_rows(config, device)
-    trial = (copy.deepcopy(model), _FirstRows(batches, rows), timed_steps, loss_function)
-    seconds = _step_seconds(config, *trial)
-    context = config.model.context_length
-    speed = rows * context / median(seconds[1:])  # the first step also warms up
+    parts = (config, model, batches, device)
+    seconds = step_seconds(*parts, timed_steps=timed_steps, loss_function=loss_function)
     return Forecast(
         parameters=model.parameter_count(),
         trained=model.trained_count(),
-        memory_bytes=training_memory(config),
-        seconds=config.training.steps * config.training.batch_size * context / speed,
-        tokens_per_second=speed,
+        memory_bytes=run_memory(config, device, maker),
+        seconds=config.training.steps * seconds,
+        tokens_per_second=config.training.batch_size * config.model.context_length / seconds,
     )
 
 
-def _step_seconds(
-    config: RunConfig, model: LanguageModel, batches: _FirstRows, timed: int, loss: LossFunction
+@dataclass(frozen=True)
+class _Rows:
+    """Batches of which only the first rows are taken, of each step another number."""
+
+    batches: StepBatches
+    rows: Sequence[int]
+
+    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
+        inputs, targets = self.batches[step]
+        return inputs[: self.rows[step]], targets[: self.rows[step]]
+
+
+def step_seconds(
+    config: RunConfig,
+    model: LanguageModel,
+    batches: StepBatches,
+    device: torch.device,
+    *,
+    timed_steps: int = 3,
+    loss_function: LossFunction = batch_loss,
+) -> float:
+    """Make steps of size zero, or small parts of them, and return how long a whole step will take.
+
+    A rate of zero leaves the model as it is, so that no second one has to be in the memory.
+
+    Args: see `forecast`.
+    """
+    whole = config.training.batch_size // config.training.accumulation_steps
+    few = _trial_rows(config, device)
+    # A part of r rows takes a + b r; where it is too large to try, two small sizes tell a and b.
+    sizes = [whole] if 2 * few > whole else [few, 2 * few]
+    rows = [sizes[-1], *sizes * timed_steps]
+    times = _timed(config, model, _Rows(batches, rows), loss_function, len(rows))[1:]
+    first, last = median(times[:: len(sizes)]), median(times[len(sizes) - 1 :: len(sizes)])
+    part = last
+    if len(sizes) == 2:
+        each = max(last - first, last / 3) / few  # the larger one took longer, whatever the clock
+        part = last + each * (whole - 2 * few)
+    return config.training.accumulation_steps * part
+
+
+def _timed(
+    config: RunConfig, model: LanguageModel, batches: _Rows, loss: LossFunction, steps: int
 ) -> list[float]:
-    """Train a model for a few steps and return what each took."""
-    steps = max(config.training.steps, timed + 1)
-    training = replace(config.training, steps=steps, batch_size=batches.rows, accumulation_steps=1)
-    trial = TrainState.fresh(model, training)
+    """Return what each of some steps took that change nothing."""
+    training = replace(
+        config.training,
+        steps=max(config.training.steps, steps),
+        accumulation_steps=1,
+        learning_rate=0.0,
+        min_learning_rate=0.0,
+    )
+    trial, mode = TrainState.fresh(model, training), model.training
     device = next(model.parameters()).device
     seconds: list[float] = []
-    begin = time.perf_counter()
-    for report in train(trial, batches, training, loss):
-        synchronize(device)
-        now = time.perf_counter()
-        seconds.append(now - begin)
-        begin = now
-        if report.step > timed:
-            break
+    try:
+        begin = time.perf_counter()
+        for report in train(trial, batches, training, loss):
+            synchronize(device)
+            now = time.perf_counter()
+            seconds.append(now - begin)
+            begin = now
+            if report.step == steps:
+                break
+    finally:
+        trial.optimizer.zero_grad(set_to_none=True)
+        model.train(mode)
     return seconds
 
 
 def _trial_rows(config: RunConfig, device: torch.device) -> int:
+    """Return how many rows of a part to try: all of them, but where a few keep a device busy."""
     rows = config.training.batch_size // config.training.accumulation_steps
     if not abilities(device).host:
         return rows
     # Forward and backward take about six operations per weight and token.
     work = 6 * parameter_count(config) * config.model.context_length
     return max(1, min(rows, round(TRIAL_WORK / work)))
+
+
+def loading_memory(config: RunConfig, *, optimizer: bool = False) -> int:
+    """Return the bytes that a trained model takes, its computed tables included.
+
+    Args:
+        config: Of its run.
+        optimizer: Whether the optimizer's two means of each weight are loaded, too.
+    """
+    model = _without_memory(config.model)
+    try:
+        tables = sum(table.nbytes for table in model.buffers())
+    except RuntimeError:  # more bytes than 64 bits can count
+        return sys.maxsize
+    means = 2 * model.trained_count() if optimizer else 0
+    return 4 * (model.parameter_count() + means) + tables
 
 
 def expected_bytes(config: RunConfig) -> int:

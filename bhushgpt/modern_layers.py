@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bhushgpt.attention import Form, Past
+from bhushgpt.devices import abilities
 from bhushgpt.errors import UserError
 from bhushgpt.positions import Rotary
 
@@ -127,7 +128,7 @@ class GroupedAttention(nn.Module):
         q, k = q.to(v.dtype), k.to(v.dtype)  # a norm computes in float32 where v is smaller
         if past is not None:
             k, v = past.append(k, v)  # 2 x (B, K, S, D)
-        explicit = self.form == "explicit" or (self.form == "auto" and x.device.type == "cpu")
+        explicit = self.form == "explicit" or (self.form == "auto" and abilities(x.device).host)
         mixed = self.explicit(q, k, v) if explicit else self.fused(q, k, v)  # (B, H, T, D)
         joined = mixed.transpose(1, 2).flatten(2)  # (B, T, C)
         return self.output_dropout(self.projection(joined))

@@ -283,14 +283,15 @@ def progress(reports: Iterable[Report], steps: int, *, start: int = 0) -> Iterat
     [True]
     """
     form = "{percentage:3.0f}%|{bar:20}| step {n_fmt}/{total_fmt}{postfix}, {remaining} left"
-    average: float | None = None
+    average = weight = 0.0
     stream = sys.stdout if in_notebook() else sys.stderr
     with tqdm(total=steps, initial=start, bar_format=form, mininterval=0.5, file=stream) as bar:
         for report in reports:
-            # One batch is noisy: show an average over about the last 20.
-            average = report.loss if average is None else 0.95 * average + 0.05 * report.loss
+            # One batch is noisy: show an average over about the last 20, corrected for its start
+            # from 0 as Adam's means are.
+            average, weight = 0.95 * average + 0.05 * report.loss, 0.95 * weight + 0.05
             rate = bar.format_dict["rate"]
             speed = f", {rate * report.tokens:,.0f} tokens/s" if rate else ""
-            bar.set_postfix_str(f"loss {average:.3f}{speed}", refresh=False)
+            bar.set_postfix_str(f"loss {average / weight:.3f}{speed}", refresh=False)
             bar.update(report.step - bar.n)
             yield report

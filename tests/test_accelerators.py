@@ -57,6 +57,8 @@ def asking(node: ast.AST, name: str = "-") -> Iterator[str]:
 def asks(node: ast.AST) -> bool:
     if isinstance(node, ast.Call):
         return getattr(node.func, "id", None) == "abilities"
+    if isinstance(node, ast.Attribute) and node.attr == "type":
+        return "device" in ast.unparse(node.value)
     if isinstance(node, ast.Attribute):
         return node.attr in ("cuda", "mps", "is_cuda")
     return isinstance(node, ast.Constant) and node.value in NAMES

@@ -18,20 +18,23 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from bhushgpt.bench import peers, tokenizers, workers
-from bhushgpt.bench.jobs import MODELS, TRAINING_SHAPES, Job, bytes_per_token
+from bhushgpt.bench import peers, plan, tokenizers, workers
+from bhushgpt.bench.jobs import HALF, MODELS, TRAINING_SHAPES, Job, bytes_per_token
 from bhushgpt.bench.peers import HUGGING_FACE, PEERS, TORCH, peer_work
 from bhushgpt.bench.plan import OURS, plan_bench
 from bhushgpt.bench.record import (
     BenchRecord,
     bench_figure,
+    bpe_table_lines,
     load_bench_record,
     load_bench_records,
     measure_limits,
+    peak_line,
     ratio_lines,
     report,
     share,
     speed,
+    table_lines,
 )
 from bhushgpt.bench.tokenizers import NAIVE, BPEMeasured, encoding_rows, measure_bpe, training_rows
 from bhushgpt.bench.work import batches_for, our_work
@@ -451,9 +454,62 @@ def test_ratios_compare_within_the_run():
     ]
 
 
-def test_a_row_without_a_number_says_why():
-    text = report(made_up())
-    assert "litgpt is not installed." in text and "differ by more" not in text
+def test_a_row_without_a_number_says_why_below_a_table_that_stays_as_wide():
+    why = "litgpt is not installed for this Python, and this sentence takes more than a column."
+    whole = made_up(rows=made_up().rows[:-1])
+    missing = dataclasses.replace(SMALL, who="litgpt")
+    gone = made_up(rows=[*whole.rows, *(Measured(missing, trouble=why) for _ in range(2))])
+    *lines, reason = table_lines(gone)
+    assert reason == f"- litgpt: {why}" and sum("litgpt" in line for line in lines) == 2
+    assert max(map(len, lines)) == max(map(len, table_lines(whole)))
+    assert why in report(gone) and "differ by more" not in report(gone)
+    pairs = BPEMeasured(task="training", who="other", merges=9, text_bytes=10**6, seconds=[2.0])
+    none = dataclasses.replace(pairs, who="peer", seconds=[], trouble=why)
+    table, more = (bpe_table_lines(made_up(bpe=rows)) for rows in ([pairs], [pairs, none]))
+    assert more[-1] == f"- peer: {why}" and max(map(len, more[:-1])) == max(map(len, table))
+
+
+def test_the_row_of_the_naive_trainer_says_what_it_is():
+    naive = BPEMeasured(task="training", who=NAIVE, merges=100, text_bytes=10**6, seconds=[30.0])
+    (_, line) = bpe_table_lines(made_up(bpe=[naive]))
+    assert "first 100 merges, all pairs counted anew for each" in line
+
+
+def test_the_peak_of_a_card_is_not_that_of_a_process():
+    job = Job(kind="training", who=OURS, model="C", rows=16, tokens=256, chunk_tokens=512)
+    rows = [Measured(job, [0.5], 1.0, 2**30)]
+    assert "Python and torch included" in str(peak_line(made_up(rows=rows)))
+    assert "held on the card by torch" in str(peak_line(made_up(rows=rows, device="cuda")))
+
+
+@pytest.mark.parametrize(
+    ("device", "dtypes", "expected"),
+    [
+        ("cuda", ("float64", "float32", "float16"), "float16"),  # T4
+        ("cuda", ("float64", "float32", "float16", "bfloat16"), "bfloat16"),  # A100
+        ("mps", ("float32", "float16"), "float16"),  # M1
+        ("cpu", ("float64", "float32"), "bfloat16"),
+    ],
+)
+def test_a_card_without_bfloat16_is_measured_in_float16(monkeypatch, device, dtypes, expected):
+    card = SimpleNamespace(dtypes=dtypes)
+    monkeypatch.setattr(plan, "describe_device", lambda kind: card)
+    half = plan.half_type(device)
+    assert half == expected
+    used = {job.precision for g in plan_bench(device, peers=True, half=half) for job in g.jobs}
+    assert used == {"float32", "int8", expected}
+
+
+def test_float16_trains_and_writes_with_a_scaler_beside_it():
+    half = dataclasses.replace(SMALL, precision="float16")
+    steps = our_work(half)
+    found: list[Any] = [steps() for _ in range(3)]
+    whole = our_work(SMALL)
+    expected: list[Any] = [whole() for _ in range(3)]
+    assert [r.loss for r in found] == pytest.approx([r.loss for r in expected], rel=0.01)
+    assert half.settings.startswith("float16 autocast")
+    drawn = [dataclasses.replace(half, kind="generation", precision=n) for n in HALF]
+    assert len({*map(bytes_per_token, drawn)}) == 1
 
 
 def test_a_busy_machine_is_told_of():

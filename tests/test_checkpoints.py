@@ -16,6 +16,7 @@ from bhushgpt.batches import Batches
 from bhushgpt.errors import UserError
 from bhushgpt.gpt import GPT
 from bhushgpt.presets import RunConfig, build_model, preset
+from bhushgpt.storage import run_folder
 from bhushgpt.storage.checkpoints import (
     MODEL,
     OPTIMIZER,
@@ -30,7 +31,7 @@ from bhushgpt.storage.run_folder import (
     list_checkpoints,
     write_manifest,
 )
-from bhushgpt.storage.tensors import optimizer_parts
+from bhushgpt.storage.tensors import optimizer_parts, write_tensors
 from bhushgpt.tokenizers import CharTokenizer
 from bhushgpt.training import TrainState, train
 from bhushgpt.training_config import TrainingConfig
@@ -315,6 +316,43 @@ def test_no_weights_are_drawn_to_be_thrown_away(saved, monkeypatch):
     assert set(drawn) <= {"meta"}
     build_model(preset("gpt-v1-smoke", 10))
     assert "cpu" in drawn, "the watch would notice none"
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """Names of the files whose every byte is read to be hashed, in their order."""
+    seen = []
+    fingerprint = run_folder.fingerprint
+    monkeypatch.setattr(
+        run_folder, "fingerprint", lambda file: seen.append(file.name) or fingerprint(file)
+    )
+    return seen
+
+
+def test_a_save_hashes_tensors_while_it_writes_them_and_reads_them_once(tmp_path, read):
+    config, state, batches = fresh()
+    next(train(state, batches, config.training))
+    save_checkpoint(tmp_path, state, config, TOKENIZER)
+    # Once to see that the new checkpoint is whole, before an old one may go.
+    assert (read.count(MODEL), read.count(OPTIMIZER)) == (1, 1)
+
+
+def test_what_is_written_piece_by_piece_is_what_the_library_reads(tmp_path):
+    tensors = {
+        "half": torch.randn(3, 5).bfloat16(),
+        "number": torch.tensor(7),
+        "turned": torch.randn(4, 6).T,
+        "none": torch.empty(0, 3),
+        "flags": torch.tensor([True, False]),
+        "wide": torch.randn(2, 2, dtype=torch.float64),
+    }
+    facts = write_tensors(tensors, tmp_path / MODEL)
+    found = load_file(tmp_path / MODEL)
+    assert found.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert found[name].dtype == tensor.dtype
+        assert torch.equal(found[name], tensor)
+    assert facts == run_folder.fingerprint(tmp_path / MODEL)
 
 
 def test_a_loaded_checkpoint_holds_no_file_open_and_its_numbers_are_aligned(saved):

@@ -104,3 +104,15 @@ def test_no_table_of_all_scores_is_ever_made():
 def test_a_chunk_of_no_tokens_is_refused():
     with pytest.raises(UserError, match="chunk_tokens is 0"):
         chunked_loss(*operands(torch.float32), 0)
+
+
+def test_in_float16_the_slopes_of_a_large_vocabulary_do_not_vanish():
+    """A unigram learner: divided by 2,048 tokens first, a 1/20,000 would be rounded to zero."""
+    V, N = 20_000, 2048
+    hidden, weight = torch.ones(N, 1), torch.zeros(V, 1, requires_grad=True)
+    targets = torch.arange(N) % 5
+    (expected,) = torch.autograd.grad(chunked_loss(hidden, weight, targets, 512), weight)
+    with torch.autocast("cpu", dtype=torch.float16):
+        (found,) = torch.autograd.grad(chunked_loss(hidden, weight, targets, 512), weight)
+    torch.testing.assert_close(found, expected, rtol=2e-3, atol=0)
+    assert (1 / V / N) < 2**-25  # half of float16's smallest number

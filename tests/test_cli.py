@@ -5,6 +5,7 @@ import errno
 import importlib
 import importlib.metadata
 import json
+import math
 import os
 import re
 import shlex
@@ -429,7 +430,7 @@ def test_the_version_is_that_of_the_package(capsys):
         (["complete", "--run", "x", "--prompt", "a", "--seed", "x"], "'x' is not a whole number"),
         (["complete", "--run", "x", "--prompt", "a", "--top-p", "0,9"], "'0,9' is not a number"),
         (["train", "--device", "tpu"], "'cuda', 'mps'"),
-        (["complete", "--run", "x"], "--prompt TEXT"),
+        (["complete", "--prompt", "x"], "--run DIR"),
     ],
 )
 def test_a_wrong_flag_is_answered_in_plain_words_with_status_2(flags, message, capsys):
@@ -594,6 +595,25 @@ def test_help_and_info_do_not_load_the_plotting_library():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
+# Seconds to load, and a model that only writes needs none of it.
+NOT_TO_WRITE = (
+    *("torch.distributed.fsdp", "torch.distributed.checkpoint", "torch._dynamo", "sympy"),
+    *("matplotlib", "tokenizers", "pyarrow", "bhushgpt.runs"),
+    *("bhushgpt.data", "bhushgpt.interop", "bhushgpt.bench"),
+)
+
+
+def test_complete_loads_nothing_that_it_does_not_need(run):
+    arguments = ["complete", "--run", str(run), "--prompt", "the", "--tokens", "3"]
+    code = (
+        f"import sys; from bhushgpt.commands.line import main; assert main({arguments}) == 0\n"
+        f"print('LOADED', *[name for name in {NOT_TO_WRITE} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("LOADED")[1].split() == []
+
+
 def test_wrong_flags_show_how_to_get_help(capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["train", "--stepz", "3"])
@@ -613,15 +633,22 @@ def test_the_demo_writes_every_promised_file(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(report, "BOOK", str(book))
     monkeypatch.setattr(report, "PRESET", "gpt-v1-smoke")
     folder = tmp_path / "demo"
-    assert main(["demo", "--steps", "4", "--out", str(folder)]) == 0
+    assert main(["demo", "--steps", "26", "--out", str(folder)]) == 0
     out = capsys.readouterr().out
+    number = math.exp(json.loads((folder / "ladder.json").read_text())["gpt-v1-smoke"])
+    among, all_of_them = re.findall(r"among ([\d.]+) characters; .* among all (\d+)\.", out)[0]
+    assert float(among) == pytest.approx(number, abs=0.06) and number < int(all_of_them)
+    first, last = re.findall(r"^  after +(\d+) steps  (\S.*)", out, re.M)
+    assert (first[0], last[0]) == ("25", "26")
+    for (_, shown), sample in zip((first, last), RunFolder.open(folder).samples(), strict=True):
+        assert f"{' '.join((sample['prompt'] + sample['text']).split())} ".startswith(f"{shown} ")
     ladder = json.loads((folder / "ladder.json").read_text())
     assert list(ladder) == ["uniform", "unigram", "bigram", "n-gram", "gpt-v1-smoke"]
     assert ladder["uniform"] > ladder["unigram"] > ladder["bigram"] > ladder["n-gram"]
     assert out.count("--- ") == 3
     for name in ("curve.png", "run.json", HISTORY):
         assert (folder / name).stat().st_size > 0
-    assert latest_checkpoint(folder).name == "step_00000004"
+    assert latest_checkpoint(folder).name == "step_00000026"
 
 
 def test_an_earlier_demo_is_moved_aside_not_overwritten(tmp_path):

@@ -12,7 +12,7 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 from matplotlib.lines import Line2D
 
-from bhushgpt.figures import plot_curve, running_mean, spread
+from bhushgpt.figures import lines, plot_curve, reading, running_mean, spread
 
 FLOORS = {"uniform": 4.37, "bigram": 2.37, "5-gram": 1.403, "6-gram": 1.392}
 
@@ -63,8 +63,26 @@ def test_nothing_to_draw_yet_is_no_error():
 
 
 def test_the_running_mean_is_by_hand():
-    assert running_mean([2.0, 0.0, 4.0], keep=0.5) == [2.0, 1.0, 2.5]
+    # each loss weighs half of the next one: 2; (0.5 * 2 + 0) / 1.5; (0.25 * 2 + 4) / 1.75
+    assert running_mean([2.0, 0.0, 4.0], keep=0.5) == pytest.approx([2.0, 1 / 1.5, 4.5 / 1.75])
     assert running_mean([]) == []
+
+
+def test_lines_are_the_data_and_reading_says_where_they_go():
+    fig = lines(
+        {"falls": [4.0, 3.0, 2.0], "turns": {1: 3.0, 2: 1.0, 4: 2.0}},
+        xlabel="step",
+        ylabel="loss",
+        title="Two runs",
+        levels={"counted": 2.4},
+        marker="o",
+    )
+    falls, turns, level = fig.axes[0].lines
+    assert points(falls) == [[1, 4], [2, 3], [3, 2]]
+    assert points(turns) == [[1, 3], [2, 1], [4, 2]]
+    assert points(level)[0][1] == 2.4
+    words = "Line chart, Two runs. step 1 to 4, loss. falls: 4 to 2; turns: 3 to 2, lowest 1 at 2; "
+    assert reading(fig, "One turns.") == f"{words}dashed: counted. One turns."
 
 
 @given(st.lists(st.floats(0, 5), max_size=8))

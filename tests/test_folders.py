@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from bhushgpt import environment
-from bhushgpt.environment import cache_folder, project_root, runs_folder
+from bhushgpt.environment import cache_folder, checkout, project_root, runs_folder
 from bhushgpt.errors import UserError
 
 
@@ -28,8 +28,11 @@ def test_the_checkout_is_found_from_any_folder(monkeypatch, tmp_path):
     assert project_root() == Path(__file__).resolve().parent.parent
 
 
-def test_without_a_checkout_the_current_folder_is_the_root(installed):
-    assert project_root() == Path.cwd() == installed
+def test_without_a_checkout_the_package_carries_the_files(installed):
+    assert checkout() is None
+    assert project_root() == installed / "site-packages" / "bhushgpt" / "course"
+    (installed / "curriculum.toml").touch()
+    assert project_root() == checkout() == Path.cwd() == installed
 
 
 def test_runs_lie_below_the_project_and_are_made(installed):

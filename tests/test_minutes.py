@@ -90,10 +90,10 @@ def test_less_than_a_step_is_refused_and_nothing_is_written(text, tmp_path):
 def test_less_than_a_step_is_refused_before_anything_is_trained(text, monkeypatch):
     """With a real bench behind it: the pilot itself has no step that fits."""
 
-    class Slow:
-        tokens_per_second = 10.0
+    def slow(config, *given, **more):  # ten tokens a second
+        return config.training.batch_size * config.model.context_length / 10
 
-    monkeypatch.setattr(dial, "forecast", lambda *given, **more: Slow())
+    monkeypatch.setattr(dial, "step_seconds", slow)
     opened = open_text(str(text), context_length=64)
     with pytest.raises(UserError, match=r"too few to train anything: .* takes 2e\+02 s here"):
         dial.measure(opened, WORLD, OPTIONS, seconds=60)

@@ -7,10 +7,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import nbformat
 import pytest
 from nbformat import NotebookNode, v4
 
+from bhushgpt.figures import drawn
+from bhushgpt.training_config import SCHEDULES, Schedule, TrainingConfig, learning_rate
 from tools.hygiene import CHECKS
 from tools.solution_leaks import leaks
 from tools.stored_notebook import StoredNotebook, stored_notebooks
@@ -102,6 +105,11 @@ def all_measured(node: NotebookNode) -> None:
         tagged(code_cell(node, place), "nbval-ignore-output")
 
 
+def plumbing(node: NotebookNode, count: int) -> None:
+    for place in range(4, 4 + count):
+        tagged(code_cell(node, place), "plumbing")
+
+
 def error_output() -> NotebookNode:
     return v4.new_output("error", ename="KeyError", evalue="'x'", traceback=["KeyError: 'x'"])
 
@@ -139,6 +147,12 @@ DEFECTS: dict[str, tuple[str, Plant, str]] = {
     ),
     "a strange id": ("ids", lambda n: put(code_cell(n), id="3fa9c1"), "has the id '3fa9c1'"),
     "a doubled id": ("ids", lambda n: put(code_cell(n), id="cell-000"), "more than once"),
+    "too much plumbing": ("ideas", lambda n: plumbing(n, 7), "67% carry the idea, less than 70%"),
+    "an untagged import": (
+        "ideas",
+        lambda n: (plumbing(n, 1), put(code_cell(n, 9), source="import math")),
+        "only imports",
+    ),
     "an unknown tag": ("tags", lambda n: tagged(code_cell(n), "nbval-skip"), "'nbval-skip'"),
     "a word to nbval": (
         "tags",
@@ -169,6 +183,22 @@ DEFECTS: dict[str, tuple[str, Plant, str]] = {
         "markdown cells for",
     ),
     "too many words": ("size", lambda n: put(text_cell(n), source="word " * 2701), "words"),
+    "a flood of lines": (
+        "outputs",
+        lambda n: put(code_cell(n).outputs[0], text="1\n" * 41),
+        "prints 41 lines",
+    ),
+    "a flood of letters": (
+        "outputs",
+        lambda n: put(code_cell(n).outputs[0], text="x" * 2001),
+        "2001 characters",
+    ),
+    "a heavy picture": (
+        "outputs",
+        lambda n: put(picture(n), data={"image/png": "A" * 140_000}),
+        "105000 bytes",
+    ),
+    "a wall of text": ("outputs", lambda n: put(text_cell(n), source="word " * 301), "301 words"),
     "a wide line": ("code cells", lambda n: put(code_cell(n), source="x" * 89), "89 columns"),
     "a long cell": ("code cells", lambda n: put(code_cell(n), source="x\n" * 25), "26 lines"),
     "an empty cell": ("code cells", lambda n: put(text_cell(n), source=" "), "is empty"),
@@ -188,6 +218,11 @@ DEFECTS: dict[str, tuple[str, Plant, str]] = {
         lambda n: put(code_cell(n).outputs[0], text="saved C:\\Users\\me"),
         "Users",
     ),
+    "a path of a moment": (
+        "machine traces",
+        lambda n: put(code_cell(n).outputs[0], text="saved '/tmp/x1y2/run'"),
+        "'/tmp/'",
+    ),
     "a local build": (
         "machine traces",
         lambda n: put(code_cell(n).outputs[0], text="torch 2.13.0+cpu"),
@@ -205,6 +240,11 @@ DEFECTS: dict[str, tuple[str, Plant, str]] = {
     ),
     "an exclamation": ("wording", lambda n: put(text_cell(n), source="It works!"), "exclamation"),
     "a slogan": ("wording", lambda n: put(text_cell(n), source="Let's go."), "Let's"),
+    "a name spelt wrongly": (
+        "wording",
+        lambda n: put(text_cell(n), source="It runs in Pytorch, as GPT2 does."),
+        "writes 'Pytorch', not 'PyTorch'",
+    ),
     "a dead link": (
         "links",
         lambda n: put(text_cell(n), source="[next](99_none.ipynb)"),
@@ -283,6 +323,12 @@ def test_a_comment_in_code_is_no_heading() -> None:
     assert CHECKS["headings"](notebook) == []
 
 
+def test_plumbing_below_the_limit_is_allowed() -> None:
+    notebook = sound()
+    plumbing(notebook.node, 6)  # of 21 code cells
+    assert CHECKS["ideas"](notebook) == CHECKS["tags"](notebook) == []
+
+
 # --------------------------------------------------------------------------- leaked solutions
 
 ANSWER = '''
@@ -338,7 +384,35 @@ def test_a_leaked_class_is_noticed() -> None:
 # --------------------------------------------------------------- nbval, as the tests use it
 
 
+def schedules(stored: int, drawn_now: int) -> NotebookNode:
+    """Return a cell that draws so many schedules, with the stored picture of another number."""
+    fig, ax = plt.subplots()
+    for schedule in SCHEDULES[:stored]:
+        ax.plot(learning_rates(schedule), label=schedule)
+    picture = v4.new_output("display_data", data={"image/png": "", "text/plain": drawn(fig)})
+    plt.close(fig)
+    source = f"""
+import matplotlib.pyplot as plt
+from bhushgpt.figures import show
+from bhushgpt.training_config import SCHEDULES, TrainingConfig, learning_rate
+
+fig, ax = plt.subplots()
+for schedule in SCHEDULES[:{drawn_now}]:
+    config = TrainingConfig(steps=50, warmup_steps=5, learning_rate=1.0, schedule=schedule)
+    ax.plot([learning_rate(step, config) for step in range(50)], label=schedule)
+show(fig, alt="Learning rates of schedules over 50 steps.")
+"""
+    return v4.new_code_cell(source.strip(), outputs=[picture])
+
+
+def learning_rates(schedule: Schedule) -> list[float]:
+    config = TrainingConfig(steps=50, warmup_steps=5, learning_rate=1.0, schedule=schedule)
+    return [learning_rate(step, config) for step in range(50)]
+
+
 CELLS = {
+    "a picture, the same": schedules(4, 4),
+    "a picture of three, four drawn now": schedules(3, 4),
     "finished, holds": printed("assert 1 + 1 == 2\nprint('equal')", "equal\n", "finished"),
     "finished, holds no longer": printed(
         "assert 1 + 1 == 3\nprint('equal')", "equal\n", "finished"
@@ -372,7 +446,7 @@ def verdicts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {name: found[place] for place, name in enumerate(CELLS)}
 
 
-@pytest.mark.parametrize("name", ["finished, holds", "compared, the same"])
+@pytest.mark.parametrize("name", ["finished, holds", "compared, the same", "a picture, the same"])
 def test_what_holds_passes(verdicts: dict[str, str], name: str) -> None:
     assert verdicts[name] == "PASSED"
 
@@ -384,6 +458,10 @@ def test_a_finished_cell_that_no_longer_holds_fails(verdicts: dict[str, str]) ->
 def test_a_compared_cell_that_prints_something_else_fails(verdicts: dict[str, str]) -> None:
     assert verdicts["compared, another number"] == "FAILED"
     assert verdicts["a warning that was not there"] == "FAILED"
+
+
+def test_a_stored_picture_of_what_the_code_no_longer_draws_fails(verdicts: dict[str, str]) -> None:
+    assert verdicts["a picture of three, four drawn now"] == "FAILED"
 
 
 def test_a_measured_cell_may_print_something_else(verdicts: dict[str, str]) -> None:

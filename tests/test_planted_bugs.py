@@ -160,7 +160,7 @@ def test_what_stands_in_the_files(healthy):
     licence, tar = planted.with_licence(healthy), planted.tar_as_text(healthy)
     assert "\ufeff" in licence.tokenizer.decode(np.arange(licence.model.vocab_size))
     assert "ustar" in tar.tokenizer.decode(tar.learn)
-    for recipe, sign in ((licence, r"'\ufeff' 1 times"), (tar, r"'\x00'")):
+    for recipe, sign in ((licence, r"'\ufeff' once"), (tar, r"'\x00'")):
         (finding,) = recipe.floors().findings()
         assert sign in finding.text
     assert not healthy.floors().findings()

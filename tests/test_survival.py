@@ -134,6 +134,13 @@ def test_without_ssl_the_way_by_hand_is_shown_and_the_doctor_knows(place):
     assert "built without SSL" in " ".join(run(place, "doctor", first=first).stdout.split())
 
 
+@pytest.mark.parametrize("words", [("--help",), ("info",)])
+def test_without_ssl_what_fetches_nothing_works(place, words):
+    first = "import sys; sys.modules['ssl'] = sys.modules['_ssl'] = None"
+    done = run(place, *words, first=first)
+    assert done.returncode == 0 and done.stdout and done.stderr == "", done.stderr
+
+
 def test_a_user_without_name_or_home_is_served_like_others(place):
     # As in a container that was started with a foreign user's number.
     first = (

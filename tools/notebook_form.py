@@ -3,13 +3,16 @@
 Each function returns complaints, none when all is well.
 """
 
+import ast
 import re
+
+from IPython.core.inputtransformer2 import TransformerManager
 
 from tools.imports import uses_package
 from tools.stored_form import STABLE_ID
 from tools.stored_notebook import StoredNotebook, is_compared, output_text, prose, tags
 
-TAGS = {"finished", "nbval-ignore-output", "raises-exception", "gpu", "exercise"}
+TAGS = {"finished", "nbval-ignore-output", "raises-exception", "gpu", "exercise", "plumbing"}
 # These two build nothing by hand: one looks around, one names what PyTorch has.
 WITHOUT_BUILD = {"00_start_here", "01_pytorch_basics"}
 CELLS = range(40, 111)
@@ -18,10 +21,30 @@ WORDS = 2700
 COLUMNS = 88
 CODE_LINES = 25
 BYTES = 1_500_000
+# What one cell may show: more is scrolled past, or does not fit a screen.
+OUTPUT_LINES = 40
+OUTPUT_CHARACTERS = 2000
+PICTURE_BYTES = 100_000
+TEXT_WORDS = 300
 EXERCISES = 2
+IDEAS = 0.7  # of the code cells
 
-OWN_PATH = re.compile(r"(?<![\w.~/:-])/(?:home|root|work|Users)/|\b[A-Z]:\\+Users", re.IGNORECASE)
+OWN_PATH = re.compile(
+    r"(?<![\w.~/:-])/(?:home|root|work|Users|tmp|mnt|opt)/|\b[A-Z]:\\+Users", re.IGNORECASE
+)
+NAMES = {
+    "PyTorch": r"\bPy[Tt]orch\b",
+    "NumPy": r"\b[Nn]um[Pp]y\b",
+    "JupyterLab": r"\bJupyter ?[Ll]ab\b",
+    "GPT-2": r"\bGPT ?-?2\b",
+    "OpenWebText": r"\bOpen ?[Ww]eb ?[Tt]ext\b",
+    "BhushGPT": r"\b[Bb]hush-?(?:GPT|gpt)\b",
+    "AdamW": r"\bAdam-?[Ww]\b",
+    "LayerNorm": r"\bLayer-?[Nn]orm\b",
+    "JavaScript": r"\bJava ?[Ss]cript\b",
+}
 SHELL = re.compile(r"^\s*(?:!|%%?(?:pip|conda|bash|sh|cmd|system)\b)", re.MULTILINE)
+URL = re.compile(r"\]\([^)]*\)|https?://\S+")
 EXCLAMATION = re.compile(r"\w!(?=[\s\"')*_]|$)")
 
 
@@ -138,6 +161,26 @@ def size(notebook: StoredNotebook) -> list[str]:
     return complaints
 
 
+def outputs(notebook: StoredNotebook) -> list[str]:
+    """What a cell says or shows fits a screen."""
+    complaints = []
+    for index, cell in notebook.markdown:
+        if (words := len(cell.source.split())) > TEXT_WORDS:
+            complaints.append(f"The text of cell {index} has {words} words, over {TEXT_WORDS}.")
+    for index, cell in notebook.code:
+        # Tables in markdown are pages of their own.
+        shown = [o for o in cell.outputs if "text/markdown" not in o.get("data", {})]
+        text = "".join(output_text(output) for output in shown)
+        lines = text.count("\n")
+        if lines > OUTPUT_LINES or len(text) > OUTPUT_CHARACTERS:
+            complaints.append(f"Cell {index} prints {lines} lines, {len(text)} characters.")
+        for output in cell.outputs:
+            size = len(output.get("data", {}).get("image/png", "")) * 3 // 4
+            if size > PICTURE_BYTES:
+                complaints.append(f"The picture of cell {index} has {size} bytes.")
+    return complaints
+
+
 def code_cells(notebook: StoredNotebook) -> list[str]:
     """Code cells are narrow, short, not empty, and use no shell."""
     complaints = [
@@ -155,6 +198,33 @@ def code_cells(notebook: StoredNotebook) -> list[str]:
         if SHELL.search(cell.source):
             complaints.append(f"Cell {index} runs a shell command.")
     return complaints
+
+
+def ideas(notebook: StoredNotebook) -> list[str]:
+    """Most code cells carry the lesson's own idea; the others are tagged `plumbing`.
+
+    Plumbing is what a learner may skim: imports, files and downloads, a figure that is drawn, a
+    check of the machinery. A notebook without the tag has not been looked through yet.
+    """
+    plumbing = [index for index, cell in notebook.code if "plumbing" in tags(cell)]
+    if not plumbing:
+        return []
+    complaints = [
+        f"Cell {index} only imports: tag it `plumbing`."
+        for index, cell in notebook.code
+        if index not in plumbing and only_imports(cell.source)
+    ]
+    share = 1 - len(plumbing) / len(notebook.code)
+    if share < IDEAS:
+        kept = f"{len(plumbing)} of {len(notebook.code)} code cells are tagged `plumbing`"
+        complaints.append(f"{kept}: {share:.0%} carry the idea, less than {IDEAS:.0%}.")
+    return complaints
+
+
+def only_imports(source: str) -> bool:
+    """Return whether a cell imports and does nothing else."""
+    statements = ast.parse(TransformerManager().transform_cell(source)).body
+    return bool(statements) and all(isinstance(s, ast.Import | ast.ImportFrom) for s in statements)
 
 
 def machine_traces(notebook: StoredNotebook) -> list[str]:
@@ -182,12 +252,16 @@ def exercises(notebook: StoredNotebook) -> list[str]:
 
 
 def wording(notebook: StoredNotebook) -> list[str]:
-    """The prose is plain: no exclamations, no "Let's"."""
+    """The prose is plain, with no exclamations and no "Let's", and spells names as they are."""
     complaints = []
     for index, cell in notebook.markdown:
         text = prose(cell.source)
         if EXCLAMATION.search(text):
             complaints.append(f"Cell {index} has an exclamation mark.")
+        for right, written in NAMES.items():
+            for found in re.findall(written, URL.sub("", text)):
+                if found != right:
+                    complaints.append(f"Cell {index} writes {found!r}, not {right!r}.")
         if re.search(r"\blet[’']s\b", text, re.IGNORECASE):
             complaints.append(f'Cell {index} says "Let\'s".')
     return complaints

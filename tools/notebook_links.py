@@ -21,9 +21,18 @@ def anchors(notebook: StoredNotebook) -> set[str]:
     found = set()
     for _, _, text in notebook.headings():
         shown = re.sub(r"[`*]", "", text)
-        found.add(shown.replace(" ", "-"))
+        found.add(jupyter_anchor(shown))
         found.add(re.sub(r"[^\w\- ]", "", shown.lower()).replace(" ", "-"))
     return found
+
+
+def jupyter_anchor(heading: str) -> str:
+    """Return the name by which JupyterLab, and the web site, reach a heading.
+
+    >>> jupyter_anchor("Is it ready?")
+    'Is-it-ready?'
+    """
+    return heading.replace(" ", "-")
 
 
 def links(notebook: StoredNotebook) -> list[str]:

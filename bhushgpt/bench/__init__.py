@@ -3,7 +3,7 @@
 Opened by notebook 13.
 """
 
-from bhushgpt.bench.plan import plan_bench
+from bhushgpt.bench.plan import half_type, plan_bench
 from bhushgpt.bench.record import BenchRecord, bench_figure, best_of, measure_limits, report
 from bhushgpt.bench.tokenizers import BPEMeasured, measure_bpe, time_training, train_with_tokenizers
 from bhushgpt.bench.workers import Measured, measure_together

@@ -11,7 +11,8 @@ from typing import Any, Literal
 from bhushgpt.gpt import GPTConfig
 
 Kind = Literal["training", "generation", "prefill"]
-Number = Literal["float32", "bfloat16", "int8"]
+Number = Literal["float32", "bfloat16", "float16", "int8"]
+HALF: tuple[Number, ...] = ("bfloat16", "float16")
 
 # The three models of every table. A and B are character models, C is GPT-2 of 124 M parameters.
 MODELS: dict[str, GPTConfig] = {
@@ -65,7 +66,7 @@ class Job:
         """Everything but the sizes, for the column "settings" of a table."""
         words = [self.way] if self.way else []
         if self.kind == "training":
-            words.append("bfloat16 autocast" if self.precision == "bfloat16" else self.precision)
+            words.append(f"{self.precision} autocast" if self.precision in HALF else self.precision)
             words.append(f"dropout {self.dropout:g}")
             words.append("tuned" if self.tuned else "as shipped")
         else:
@@ -96,9 +97,7 @@ def bytes_per_token(job: Job) -> float:
     """
     config = MODELS[job.model]
     C, L = config.n_embd, config.n_layer
-    weights = (12 * L * C * C + config.vocab_size * C) * {"int8": 1, "bfloat16": 2}.get(
-        job.precision, 4
-    )
+    size = 2 if job.precision in HALF else 4
+    weights = (12 * L * C * C + config.vocab_size * C) * (1 if job.precision == "int8" else size)
     length = PROMPT_TOKENS + job.tokens / 2  # of the cache, on average
-    size = 2 if job.precision == "bfloat16" else 4
     return weights + 2 * L * C * length * job.rows * size

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bhushgpt.bench.jobs import MODELS, PROMPT_TOKENS, Job
+from bhushgpt.bench.jobs import HALF, MODELS, PROMPT_TOKENS, Job
 from bhushgpt.bench.work import Work, batches_for, prompts_for
 from bhushgpt.environment import python_command
 from bhushgpt.errors import UserError
@@ -75,7 +75,7 @@ def _training(job: Job, model: nn.Module, logits: Logits) -> Work:
         inputs, targets = batches[next(steps)]
         whole, parts = 0.0, job.accumulation_steps
         for ids, answers in zip(inputs.chunk(parts), targets.chunk(parts), strict=True):
-            with autocast(job.device, "bfloat16" if job.precision == "bfloat16" else "float32"):
+            with autocast(job.device, job.precision if job.precision != "int8" else "float32"):
                 scores = logits(ids)
             loss = F.cross_entropy(scores.flatten(0, 1).float(), answers.flatten()) / parts
             loss.backward()
@@ -92,8 +92,8 @@ def _generation(job: Job, model: Any) -> Work:
     if job.who != HUGGING_FACE or job.kind != "generation":
         raise UserError(f"{job.who} is not measured in {job.kind}.")
     model.eval()
-    if job.precision == "bfloat16":
-        model.bfloat16()
+    if job.precision in HALF:
+        model.to(getattr(torch, job.precision))
     prompts = prompts_for(job)
     how: dict[str, Any] = {"attention_mask": torch.ones_like(prompts), "use_cache": True}
     how |= {"do_sample": False, "pad_token_id": 0, "eos_token_id": None}

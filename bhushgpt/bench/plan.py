@@ -5,9 +5,9 @@ Lesson: notebook 13.
 
 from dataclasses import dataclass, replace
 
-from bhushgpt.bench.jobs import PACKED, TRAINING_SHAPES, Job
+from bhushgpt.bench.jobs import PACKED, TRAINING_SHAPES, Job, Number
 from bhushgpt.bench.peers import HUGGING_FACE, PEERS
-from bhushgpt.devices import abilities
+from bhushgpt.devices import abilities, describe_device
 
 OURS = "bhushgpt"
 WIDE_SHAPES = {"A": (256, 128), "B": (512, 64), "C": (512, 1024)}  # enough to fill a card
@@ -31,7 +31,12 @@ class Group:
 
 
 def plan_bench(
-    device: str, *, quick: bool = False, peers: bool = False, compiled: bool = True
+    device: str,
+    *,
+    quick: bool = False,
+    peers: bool = False,
+    compiled: bool = True,
+    half: Number = "bfloat16",
 ) -> list[Group]:
     """Return the groups of a benchmark.
 
@@ -40,10 +45,33 @@ def plan_bench(
         quick: The small model only, a minute or two.
         peers: Whether other libraries take part.
         compiled: Whether torch.compile takes part.
+        half: The number type of half the size; float16 for cards that lack bfloat16.
 
     >>> [group.title for group in plan_bench("cpu", quick=True)]
     ['training B', 'generation B, batch 1']
     """
+    groups = _groups(device, quick, peers, compiled)
+    return [
+        replace(group, jobs=tuple(_in_half(job, half) for job in group.jobs)) for group in groups
+    ]
+
+
+def half_type(device: str) -> Number:
+    """Return the number type of half the size to measure on a device.
+
+    >>> half_type("cpu")
+    'bfloat16'
+    """
+    able = describe_device(device).dtypes
+    older = not abilities(device).host and "bfloat16" not in able and "float16" in able
+    return "float16" if older else "bfloat16"
+
+
+def _in_half(job: Job, half: Number) -> Job:
+    return replace(job, precision=half) if job.precision == "bfloat16" else job
+
+
+def _groups(device: str, quick: bool, peers: bool, compiled: bool) -> list[Group]:
     if quick:
         groups = [training("B", device, peers, False), generation("B", device, 1, peers, False)]
         return [replace(group, rounds=3, budget=5.0) for group in groups]

@@ -6,9 +6,10 @@ that was read. Medians, spreads, shares and ratios are not stored: they follow f
 Lesson: notebook 13.
 """
 
+import itertools
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,13 +17,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from bhushgpt import roofline
-from bhushgpt.bench.jobs import MODELS, TRAINING_SHAPES, Job, bytes_per_token
+from bhushgpt.bench.jobs import HALF, MODELS, TRAINING_SHAPES, Job, bytes_per_token
 from bhushgpt.bench.peers import HUGGING_FACE
-from bhushgpt.bench.plan import OURS
+from bhushgpt.bench.plan import OURS, half_type
 from bhushgpt.bench.tokenizers import NAIVE, ONE_THREAD, BPEMeasured
 from bhushgpt.bench.workers import Measured
 from bhushgpt.cpu_settings import fast_float32_products, float32_products_as_shipped
-from bhushgpt.devices import describe_device, has_tf32
+from bhushgpt.devices import abilities, describe_device, has_tf32
 from bhushgpt.environment import command
 from bhushgpt.errors import UserError
 from bhushgpt.files import read_json
@@ -50,8 +51,9 @@ def measure_limits(
         kinds |= {SHIPPED: torch.float32}
     if has_tf32(device):
         kinds |= {TF32: torch.float32}
-    if "bfloat16" in describe_device(device).dtypes:
-        kinds |= {"bfloat16": torch.bfloat16}
+    half = half_type(device)
+    if half in describe_device(device).dtypes:
+        kinds |= {half: getattr(torch, half)}
     found = {}
     for kind, dtype in kinds.items():
         progress(f"matrix products, {kind}")
@@ -241,21 +243,35 @@ def limit_lines(record: BenchRecord) -> list[str]:
 
 def table_lines(record: BenchRecord) -> list[str]:
     """Return the table, a line for each row, widths as the contents need them."""
-    return _aligned([HEAD, *(_cells(row, record) for row in record.rows)])
+    table = _aligned([HEAD, *(_cells(row, record) for row in record.rows)])
+    return table + _missing((r.job.who, r.trouble) for r in record.rows if not r.seconds)
 
 
 def bpe_table_lines(record: BenchRecord) -> list[str]:
     """Return the table of byte-pair training and encoding; no line if it was not measured."""
-    return _aligned([BPE_HEAD, *map(_bpe_cells, record.bpe)]) if record.bpe else []
+    if not record.bpe:
+        return []
+    table = _aligned([BPE_HEAD, *map(_bpe_cells, record.bpe)])
+    return table + _missing((row.who, row.trouble) for row in record.bpe if not row.seconds)
 
 
 def _bpe_cells(row: BPEMeasured) -> tuple[str, ...]:
     what = f"{row.task}, {row.text_bytes / 1e6:.1f} MB"
     if not row.seconds:
-        return what, row.who, "", "-", "", row.trouble or "not measured"
-    # The naive trainer stops early, so its speed would say nothing.
-    rate = "" if row.who == NAIVE else f"{row.megabytes_per_second:,.3g}"
-    return what, row.who, f"{row.merges:,} merges", rate, f"{spread(row):.0%}", f"{row.median:,.3g}"
+        return what, row.who, "", "-", "", ""
+    rate, settings = f"{row.megabytes_per_second:,.3g}", f"{row.merges:,} merges"
+    if row.who == NAIVE:  # it stops early, so that its speed would say nothing
+        rate, settings = "", f"first {row.merges:,} merges, all pairs counted anew for each"
+    return what, row.who, settings, rate, f"{spread(row):.0%}", f"{row.median:,.3g}"
+
+
+def _missing(rows: Iterable[tuple[str, str | None]]) -> list[str]:
+    """Return why there is no number, a line for each reason, below a table that stays narrow."""
+    why: dict[str, list[str]] = {}
+    for who, trouble in rows:
+        names = why.setdefault(trouble or "not measured", [])
+        names += [] if who in names else [who]
+    return [f"- {', '.join(names)}: {reason}" for reason, names in why.items()]
 
 
 def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
@@ -274,7 +290,7 @@ def _cells(row: Measured, record: BenchRecord) -> tuple[str, ...]:
     job = row.job
     what = f"{job.kind} {job.model}, {job.rows} x {job.tokens}"
     if not row.seconds:
-        return what, job.who, job.settings, "-", "", "", "", row.trouble or "not measured"
+        return what, job.who, job.settings, "-", "", "", "", ""
     setup = "" if row.setup_seconds is None else format_seconds(row.setup_seconds)
     peak = "" if row.peak_bytes is None else f"{row.peak_bytes / 2**30:.2f}"
     numbers = (f"{speed(row):,.0f}", f"{spread(row):.0%}", f"{share(row, record):.0%}")
@@ -286,15 +302,16 @@ def ratio_lines(record: BenchRecord) -> list[str]:
     lines = []
     for model in ("A", "B", "C"):
         theirs = _one(record, "training", HUGGING_FACE, model, tuned=False)
-        for number, compiled in (("bfloat16", False), ("bfloat16", True), ("float32", False)):
+        halves = [(number, compiled) for number in HALF for compiled in (False, True)]
+        for number, compiled in (*halves, ("float32", False)):
             wanted = {"precision": number, "dropout": 0.0, "compiled": compiled}
             ours = _one(record, "training", OURS, model, **wanted)
             how = f"{number}, compiled" if compiled else number
             lines += _ratio(ours, theirs, f"training {model}, {how} against as shipped")
-    for dropout in (0.0, 0.1):
-        equal = {"precision": "bfloat16", "dropout": dropout, "compiled": False}
+    for number, dropout in itertools.product(HALF, (0.0, 0.1)):
+        equal = {"precision": number, "dropout": dropout, "compiled": False}
         ours, theirs = (_one(record, "training", who, "A", **equal) for who in (OURS, HUGGING_FACE))
-        lines += _ratio(ours, theirs, f"training A, both bfloat16 and dropout {dropout:g}")
+        lines += _ratio(ours, theirs, f"training A, both {number} and dropout {dropout:g}")
     for model in ("A", "B", "C"):
         theirs = _one(record, "generation", HUGGING_FACE, model, rows=1)
         for ours in record.rows:
@@ -335,10 +352,10 @@ def peak_line(record: BenchRecord) -> str | None:
     for row in record.rows:
         job: Job = row.job
         if job.model == "C" and job.tokens_per_call == MEMORY_TOKENS and row.peak_bytes:
-            return (
-                f"C at {MEMORY_TOKENS:,} tokens a step: {row.peak_bytes / 2**30:.2f} GiB at most, "
-                "Python and torch included"
-            )
+            whole = abilities(record.device).host  # of a card, only what torch holds there
+            of = "Python and torch included" if whole else "held on the card by torch"
+            peak = f"{row.peak_bytes / 2**30:.2f} GiB at most"
+            return f"C at {MEMORY_TOKENS:,} tokens a step: {peak}, {of}"
     return None
 
 

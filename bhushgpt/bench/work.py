@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from bhushgpt.batches import Batches
-from bhushgpt.bench.jobs import MODELS, PACKED, PROMPT_TOKENS, Job
+from bhushgpt.bench.jobs import HALF, MODELS, PACKED, PROMPT_TOKENS, Job
 from bhushgpt.cpu_settings import fast_float32_products, keep_freed_memory
 from bhushgpt.devices import abilities
 from bhushgpt.errors import UserError
@@ -28,10 +28,11 @@ from bhushgpt.speed import (
     FastCached,
     accelerate,
     compile_trouble,
+    train_scaled,
     with_int8_weights,
     with_packed_weights,
 )
-from bhushgpt.training import TrainState, train
+from bhushgpt.training import TrainState
 from bhushgpt.training_config import TrainingConfig
 
 Work = Callable[[], object]
@@ -79,13 +80,13 @@ def our_work(job: Job) -> Work:
     model = with_int8_weights(model) if job.precision == "int8" else model.eval()
     if PACKED in job.way:
         model = with_packed_weights(model, getattr(torch, job.precision))
-    elif job.precision == "bfloat16":
-        model = model.bfloat16()
+    elif job.precision in HALF:
+        model = model.to(getattr(torch, job.precision))
     return _prefill(job, model) if job.kind == "prefill" else _generation(job, model)
 
 
 def _training(job: Job, model: GPT) -> Work:
-    precision = "bfloat16" if job.precision == "bfloat16" else "float32"
+    precision = "float32" if job.precision == "int8" else job.precision
     loss_function = accelerate(
         model,
         Acceleration(
@@ -102,7 +103,8 @@ def _training(job: Job, model: GPT) -> Work:
         accumulation_steps=job.accumulation_steps,
         learning_rate=1e-4,
     )
-    steps = train(TrainState.fresh(model, config), batches_for(job), config, loss_function)
+    state, scaler = TrainState.fresh(model, config), loss_function.scaler
+    steps = train_scaled(state, batches_for(job), config, loss_function, scaler)
     return lambda: next(steps)
 
 

@@ -16,14 +16,16 @@ COMMANDS = {
     "serve": ("serve:Serve", "show a page on this machine that writes with a trained model"),
     "evaluate": ("model:Evaluate", "measure a trained model on its held-out text"),
     "export": ("model:Export", "write a trained model as a folder that other programs open"),
+    "import": ("model:Import", "make a run of a GPT-2 that another program wrote"),
     "prepare": ("prepare:Prepare", "tokenise a corpus once, into files that training reads"),
     "compress": ("compress:Compress", "write a file in fewer bytes, by what a model expects"),
     "decompress": ("compress:Decompress", "give back exactly what was compressed"),
     "leaderboard": ("leaderboard:Leaderboard", "list records, enter runs, train an entry anew"),
     "corpora": ("information:Corpora", "list the texts that can be named: title, source, licence"),
+    "progress": ("progress:Progress", "show which exercises you have solved, and what is next"),
     "info": ("information:Info", "say what this machine is: devices, memory, versions"),
     "bench": ("bench:Bench", "measure this machine, and the course's speed on it"),
     "doctor": ("doctor:Doctor", "check this machine, or a run, and say what to do"),
 }
 # These run where PyTorch is missing or does not load; `doctor` above all, to say so.
-WITHOUT_TORCH = ("prepare", "corpora", "doctor")
+WITHOUT_TORCH = ("prepare", "corpora", "doctor", "progress")

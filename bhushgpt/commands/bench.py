@@ -21,13 +21,14 @@ from bhushgpt.bench import (
     Measured,
     bench_figure,
     best_of,
+    half_type,
     measure_bpe,
     measure_limits,
     measure_together,
     plan_bench,
     report,
 )
-from bhushgpt.commands.flags import FOLDER, Device
+from bhushgpt.commands.flags import FOLDER, Device, Flag
 from bhushgpt.devices import describe_device, machine_card, pick_device
 from bhushgpt.environment import runs_folder
 from bhushgpt.files import write_atomically
@@ -37,9 +38,9 @@ from bhushgpt.files import write_atomically
 class Bench:
     """Measure this machine, and training and generation on it, as shares of its limits."""
 
-    quick: bool = False
+    quick: Flag = False
     """The small model only: about a minute instead of ten."""
-    peers: bool = False
+    peers: Flag = False
     """Measure other libraries in the same run (pip install 'bhushgpt[bench]')."""
     json: Annotated[
         Path | None, FOLDER, arg(metavar="FILE", help_behavior_hint="(default: in runs/bench)")
@@ -59,7 +60,7 @@ class Bench:
         begin = time.perf_counter()
         progress = _Progress()
         limits = measure_limits(device, quick=self.quick, progress=progress)
-        groups = plan_bench(device, quick=self.quick, peers=self.peers)
+        groups = plan_bench(device, quick=self.quick, peers=self.peers, half=half_type(device))
         rows: list[Measured] = []
         for number, group in enumerate(groups, start=1):
             progress.title = f"[{number}/{len(groups)}] {group.title}: "

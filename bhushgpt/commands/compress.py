@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from tqdm import tqdm
 from tyro.conf import Positional, arg
 
-from bhushgpt.commands.flags import FOLDER
+from bhushgpt.commands.flags import FOLDER, Flag
 from bhushgpt.compression import Progress, compressing, decompressing
 from bhushgpt.errors import UserError
 from bhushgpt.files import read_file, write_atomically
@@ -33,7 +33,7 @@ class Compress:
     """The file to compress: any text, or any bytes."""
     run_folder: Run = None
     """Folder of the run whose model is used; without one everything is learned while reading."""
-    adaptive: bool = False
+    adaptive: Flag = False
     """Learn while reading, with counters that have read the run's text: smaller, slower."""
     out: Out = None
     """The file to write; left out, FILE with .bhgz behind its name."""
@@ -80,7 +80,7 @@ def _given(run_folder: Path | None) -> dict[str, Any]:
     """Return what both directions are given of a run: model, tokenizer, and the text it learned."""
     if run_folder is None:
         return {}
-    checkpoint = load_checkpoint(run_folder, "cpu")
+    checkpoint = load_checkpoint(run_folder, "cpu", optimizer=False)
     tokenizer = checkpoint.tokenizer
     text = text_of(run_of(run_folder), checkpoint.config, tokenizer)
     primer = tokenizer.decode(text.train)

@@ -5,12 +5,15 @@ Lesson: notebook 17.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from tyro.conf import FlagCreatePairsOff, arg
 from tyro.constructors import PrimitiveConstructorSpec
 
 from bhushgpt.errors import UserError
 
+# A word that is typed or not, such as --quick; without tyro's --no-quick for what is off anyway.
+Flag = Annotated[bool, FlagCreatePairsOff, arg(help_behavior_hint="")]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
 
@@ -95,6 +98,21 @@ def _kind(metavar: str, read: Callable[[str], Any]) -> PrimitiveConstructorSpec[
         instance_from_str=lambda words: read(words[0]),
         is_instance=lambda value: True,
         str_from_instance=lambda value: [str(value)],
+    )
+
+
+def one_of(*words: str) -> PrimitiveConstructorSpec[Any]:
+    """Return the kind of a flag that takes one of these words, or is left out.
+
+    `Literal[...] | None` would do, if its help did not offer the word None.
+    """
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="{" + ",".join(words) + "}",
+        instance_from_str=lambda typed: typed[0],
+        is_instance=lambda value: True,
+        str_from_instance=lambda value: [str(value)],
+        choices=words,
     )
 
 

@@ -5,6 +5,7 @@ Lesson: notebook 17.
 
 import errno
 import os
+import shlex
 import sys
 import tempfile
 import traceback
@@ -17,6 +18,28 @@ from bhushgpt.commands import COMMANDS, WITHOUT_TORCH
 from bhushgpt.environment import command, runs_folder
 from bhushgpt.errors import UserError, nearest
 from bhushgpt.versions import missing_torch
+
+# One example for the help page of each, which the reader may paste.
+EXAMPLES = {
+    "demo": "--steps 300",
+    "train": "--preset gpt-v1 --corpus my.txt --out runs/mine",
+    "finetune": "--run runs/demo --corpus my.txt --lora 8",
+    "complete": "--run runs/demo --prompt 'The ' --tokens 100",
+    "chat": "--run runs/demo --temperature 0.6",
+    "serve": "--run runs/demo --open",
+    "evaluate": "--run runs/demo --json",
+    "export": "--run runs/demo --to page model.html",
+    "import": "my-gpt2 --out runs/my-gpt2",
+    "prepare": "my-texts --tokenizer gpt2 --out tokens",
+    "compress": "book.txt --run runs/demo",
+    "decompress": "book.txt.bhgz --run runs/demo",
+    "leaderboard": "list --track data",
+    "corpora": "--fetch sherlock",
+    "progress": "",
+    "info": "",
+    "bench": "--quick --peers",
+    "doctor": "--run runs/demo",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -75,7 +98,12 @@ def _run_typed(arguments: list[str]) -> int:
 
     module, kind = COMMANDS[name][0].split(":")
     typed_one = getattr(import_module(f"bhushgpt.commands.{module}"), kind)
-    typed = cast(Any, tyro.cli(typed_one, prog=command(name), args=arguments[1:]))
+    try:
+        typed = cast(Any, tyro.cli(typed_one, prog=command(name), args=arguments[1:]))
+    except SystemExit as stopped:
+        if not stopped.code:  # the help was shown
+            print(f"For example:\n  {command(name, *shlex.split(EXAMPLES[name]))}")
+        raise
     return cast(Callable[[], int], typed.run)()
 
 

@@ -1,4 +1,6 @@
-"""The commands that use a trained model: `complete`, `evaluate`, and `export`, as which it leaves.
+"""The commands that use a trained model: `complete`, `evaluate`; `export` and `import`, its doors.
+
+What only one of them needs is imported there: `complete` starts without a run's texts and reports.
 
 Lesson: notebook 17.
 """
@@ -11,15 +13,15 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from bhushgpt.commands.flags import CORPUS, DECIMAL, FOLDER, WHOLE, Device
+from bhushgpt.commands.flags import CORPUS, DECIMAL, FOLDER, WHOLE, Device, Flag
 from bhushgpt.devices import pick_device
-from bhushgpt.environment import python_command
+from bhushgpt.environment import command, python_command
 from bhushgpt.errors import UserError
+from bhushgpt.files import read_file
 from bhushgpt.generation import Sampling, as_in_texts, complete_text, prompt_ids
 from bhushgpt.gpt import GPT
-from bhushgpt.interop import check_empty, to_hf, write_page
 from bhushgpt.language_model import LanguageModel
-from bhushgpt.runs import facts, open_session, plain_model
+from bhushgpt.sources import decode_text, plain_lines
 from bhushgpt.storage import load_adapter, load_checkpoint
 from bhushgpt.tokenizers import Tokenizer, Unknown
 
@@ -32,8 +34,10 @@ class Complete:
 
     run_folder: Run
     """Folder of a run."""
-    prompt: Annotated[str, arg(metavar="TEXT")]
+    prompt: Annotated[str | None, arg(metavar="TEXT", help_behavior_hint="")] = None
     """Text to go on from; an empty one starts from a new line. --prompt="-x" for one like -x."""
+    prompt_file: Annotated[Path | None, FOLDER, arg(metavar="FILE|-", help_behavior_hint="")] = None
+    """Instead, a file with that text, without its last end of line; - reads the standard input."""
     tokens: Annotated[int, WHOLE] = 200
     """How many tokens to add."""
     temperature: Annotated[float, DECIMAL] = 0.8
@@ -46,9 +50,8 @@ class Complete:
     """Draw among the tokens only that are at least this many times as likely as the likeliest."""
     seed: Annotated[int, WHOLE] = 0
     """The same seed gives the same text."""
-    exact: bool = False
-    """Beyond the context, look at a whole window for every token: many times slower. Without it
-    the model sees between half a window and a whole one."""
+    exact: Flag = False
+    """Beyond the context, see a whole window for every token, not half a one: many times slower."""
     unknown: Unknown = "error"
     """What to do with a character of the prompt that the model has never seen."""
     adapter: Annotated[
@@ -60,6 +63,11 @@ class Complete:
 
     def run(self) -> int:
         """Print the prompt and what follows, as it is drawn; return the exit status."""
+        if (self.prompt is None) == (self.prompt_file is None):
+            raise UserError(
+                "Say what to go on from, in one of two ways: --prompt TEXT, or --prompt-file FILE "
+                "(- reads the standard input)."
+            )
         if self.tokens < 0:
             raise UserError(f"--tokens is {self.tokens}: it cannot be below 0.")
         if not 0 <= self.seed < 2**63:
@@ -91,10 +99,25 @@ class Complete:
         print()
         return 0
 
+    def _given(self) -> str:
+        """Return the text to go on from, wherever it stands."""
+        if self.prompt_file is None:
+            return self.prompt or ""
+        if str(self.prompt_file) != "-":
+            text = decode_text(read_file(self.prompt_file), str(self.prompt_file))
+            return text.removesuffix("\n")
+        try:
+            text = sys.stdin.buffer.read().decode("utf-8")
+        except UnicodeDecodeError:
+            raise UserError(
+                "What came over the standard input is not UTF-8 text. Save it as UTF-8 first."
+            ) from None
+        return plain_lines(text).removesuffix("\n")
+
     def _known_part(self, tokenizer: Tokenizer) -> str:
         """Return the prompt as the model can read it."""
         try:
-            prompt = as_in_texts(tokenizer, self.prompt)
+            prompt = as_in_texts(tokenizer, self._given())
             return tokenizer.decode(tokenizer.encode(prompt, unknown=self.unknown))
         except UserError as error:
             raise UserError(
@@ -123,13 +146,15 @@ class Evaluate:
         str | None, CORPUS, arg(help_behavior_hint="(default: where it was while training)")
     ] = None
     """The text of the run, if it lies elsewhere now."""
-    as_json: Annotated[bool, arg(name="json")] = False
+    as_json: Annotated[Flag, arg(name="json", help_behavior_hint="")] = False
     """Print one JSON object instead of a table."""
     device: Device = "auto"
     """Where to compute."""
 
     def run(self) -> int:
         """Print loss, perplexity and bits per byte; return the exit status."""
+        from bhushgpt.runs import facts, open_session
+
         session = open_session(self.run_folder, pick_device(self.device), self.corpus)
         measured = facts(session.evaluate())
         if self.as_json:
@@ -139,6 +164,34 @@ class Evaluate:
         for name, value in measured.items():
             number = f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
             print(f"  {name.replace('_', ' '):<16}{number:>10}")
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Import:
+    """Make a run of a GPT-2 that another program wrote; all commands take it like any other."""
+
+    source: Annotated[Positional[str], CORPUS, arg(metavar="DIR|NAME")]
+    """A folder with config.json, model.safetensors and tokenizer.json, or a name on the hub."""
+    corpus: Annotated[str, CORPUS] = "sherlock"
+    """The text that `evaluate` measures it on, and that `finetune` does not let it forget."""
+    out: Annotated[Path, FOLDER]
+    """Folder of the run, new or empty."""
+
+    def run(self) -> int:
+        """Import it and say what to do with it; return the exit status."""
+        from bhushgpt.interop import from_hf, tokenizer_from_hf
+        from bhushgpt.runs import import_run
+
+        model = from_hf(self.source)
+        tokenizer = tokenizer_from_hf(self.source)
+        text = import_run(model, tokenizer, self.source, self.corpus, self.out)
+        sizes = model.config
+        print(
+            f"{self.out} holds a GPT-2 of {model.parameter_count():,} numbers: {sizes.n_layer} "
+            f"blocks, {sizes.vocab_size:,} tokens, a context of {sizes.context_length:,}. Next:\n  "
+            + command("complete", "--run", self.out.absolute(), "--prompt", text.prompt)
+        )
         return 0
 
 
@@ -158,7 +211,10 @@ class Export:
         return self._page() if self.to == "page" else self._folder()
 
     def _page(self) -> int:
-        checkpoint = load_checkpoint(self.run_folder, "cpu")
+        from bhushgpt.interop import write_page
+        from bhushgpt.runs import plain_model
+
+        checkpoint = load_checkpoint(self.run_folder, "cpu", optimizer=False)
         title = f"A small GPT ({checkpoint.config.preset})"
         page = write_page(
             plain_model(checkpoint.state.model), checkpoint.tokenizer, self.out, title=title
@@ -171,8 +227,11 @@ class Export:
         return 0
 
     def _folder(self) -> int:
+        from bhushgpt.interop import check_empty, to_hf
+        from bhushgpt.runs import plain_model
+
         check_empty(self.out)  # before a large model is read
-        checkpoint = load_checkpoint(self.run_folder, "cpu")
+        checkpoint = load_checkpoint(self.run_folder, "cpu", optimizer=False)
         model = plain_model(checkpoint.state.model)
         folder = to_hf(model, checkpoint.tokenizer, self.out)
         parameters = model.parameter_count()

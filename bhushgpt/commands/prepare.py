@@ -62,6 +62,8 @@ class Prepare:
         str, arg(metavar="TEXT", help_behavior_hint="(default: a line <|endoftext|>)")
     ] = ""
     """What stands between two documents of a text file; \\n\\n is a blank line."""
+    encoding: Annotated[str, arg(metavar="NAME")] = "utf-8"
+    """What plain text files are written in, such as cp1251, shift_jis or utf-16."""
 
     def run(self) -> int:
         """Prepare, with a bar that says how long it still takes; return the exit status."""
@@ -74,6 +76,7 @@ class Prepare:
             without=self.out.absolute(),
             field=self.text_field,
             separator=self.separator.replace("\\n", "\n"),
+            encoding=self.encoding,
         )
         little = sum(shard.size for shard in finds.shards) < LITTLE
         plan = make_plan(

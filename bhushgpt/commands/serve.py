@@ -10,7 +10,7 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from bhushgpt.commands.flags import FOLDER, WHOLE, Device
+from bhushgpt.commands.flags import FOLDER, WHOLE, Device, Flag
 from bhushgpt.devices import pick_device
 from bhushgpt.interop import Server
 from bhushgpt.language_model import LanguageModel
@@ -25,7 +25,7 @@ class Serve:
     """Folder of a run."""
     port: Annotated[int, WHOLE] = 8000
     """Where to listen; 0 takes any port that is free."""
-    open: bool = False
+    open: Flag = False
     """Open the page in the browser, too."""
     device: Device = "auto"
     """Where to compute."""

@@ -6,11 +6,20 @@ Lesson: notebook 17.
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, get_args
 
 from tyro.conf import arg
 
-from bhushgpt.commands.flags import CORPUS, DECIMAL, FOLDER, RESUME, SWITCH, WHOLE, Device
+from bhushgpt.commands.flags import (
+    CORPUS,
+    DECIMAL,
+    FOLDER,
+    RESUME,
+    SWITCH,
+    WHOLE,
+    Device,
+    one_of,
+)
 from bhushgpt.devices import pick_device
 from bhushgpt.environment import runs_folder
 from bhushgpt.errors import UserError
@@ -73,14 +82,13 @@ class Train:
         float | None, DECIMAL, arg(help_behavior_hint="(default: the preset's)")
     ] = None
     """The highest rate; the lowest keeps its share of it."""
-    seed: Annotated[int | None, WHOLE, arg(help_behavior_hint="(default: the preset's)")] = None
-    """Another seed, other batches and other first weights."""
     held_out: Annotated[float | None, DECIMAL, arg(help_behavior_hint="(default: 0.1)")] = None
     """Share of the text, at its end, that is never trained on."""
     device: Device = "auto"
     """Where to compute; auto takes CUDA before MPS before the CPU."""
     precision: Annotated[
-        Literal["auto", "float32", "bfloat16", "float16"] | None,
+        str | None,
+        one_of("auto", "float32", "bfloat16", "float16"),
         arg(help_behavior_hint="(default: auto)"),
     ] = None
     """Type of number to compute in; auto takes the one that helps on the device."""
@@ -88,7 +96,9 @@ class Train:
         bool | None, SWITCH, arg(help_behavior_hint="(default: on an NVIDIA card)")
     ] = None
     """Make one program of the model first: seconds to minutes, and then faster steps."""
-    strategy: Annotated[Strategy | None, arg(help_behavior_hint="(default: ddp)")] = None
+    strategy: Annotated[
+        Strategy | None, one_of(*get_args(Strategy)), arg(help_behavior_hint="(default: ddp)")
+    ] = None
     """Under torchrun: every process holds the whole model (ddp), or a part of it (fsdp)."""
     accumulation: Annotated[
         int | None, WHOLE, arg(help_behavior_hint="(default: the preset's)")
@@ -109,8 +119,9 @@ class Train:
     tensorboard: Annotated[bool | None, SWITCH, arg(help_behavior_hint="(default: no)")] = None
     """Write the history for TensorBoard, too."""
     resume: Annotated[str | None, RESUME, arg(help_behavior_hint="")] = None
-    """Go on with the run in this folder; auto: with the one in --out, or else with the newest one
-    of this preset and corpus, and if there is none, start."""
+    """Go on with this run; auto: that in --out, else the newest of preset and corpus, if any."""
+    init_from: Annotated[Path | None, FOLDER, arg(help_behavior_hint="")] = None
+    """Begin with the weights of this run, or of one of its checkpoints, instead of drawn ones."""
     skip_batch: Annotated[int | None, WHOLE, arg(help_behavior_hint="")] = None
     """With --resume: take another batch in the place of this one."""
 
@@ -147,6 +158,11 @@ class Train:
         place = find_place(self.resume, self.out, *self._names, world)
         if self.skip_batch is not None and not place.resumes:
             raise UserError("--skip-batch needs --resume DIR: it is for a run that got stuck.")
+        if self.init_from is not None and self.resume not in (None, "auto"):
+            raise UserError(
+                "--init-from is for a new run; the one that goes on has weights of its own. Leave "
+                "--init-from or --resume out."
+            )
         if self.minutes is not None:
             self._check_minutes(place)
         return place
@@ -156,6 +172,7 @@ class Train:
             "preset": self.preset,
             "steps": self.steps,
             "accumulation": self.accumulation,
+            "init_from": self.init_from,
             **self._changes(),
         }
         given = [f"--{k.replace('_', '-')}" for k, value in decided.items() if value is not None]
@@ -191,6 +208,7 @@ class Train:
             steps=self.steps,
             accumulation=self.accumulation,
             changes=self._changes(),
+            init_from=self.init_from,
             options=options,
         )
 

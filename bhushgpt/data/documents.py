@@ -10,6 +10,7 @@ Lesson: notebook 14.
 """
 
 import bz2
+import codecs
 import io
 import itertools
 import json
@@ -34,6 +35,7 @@ from bhushgpt.data.archives import (
 )
 from bhushgpt.data.shards import (
     TAR_NAMES,
+    UTF8,
     WINDOW,
     Shard,
     best_cut,
@@ -162,9 +164,34 @@ def from_text_file(
     try:
         with file.open("rb") as packed:
             stream = unpacked(packed, packing_of(file.name), limits)
+            if shard.encoding != UTF8:
+                stream = io.BufferedReader(_InUTF8(stream, shard.encoding))
             yield from from_text(stream, shard, limits, skipped)
+    except UnicodeDecodeError:
+        skipped[f"is not text in {shard.encoding}"] += 1
     except (Damaged, OSError):  # a file on its own: the others in the folder are none the worse
         skipped["is damaged or cannot be read"] += 1
+
+
+class _InUTF8(io.RawIOBase):
+    """A text in another encoding as the bytes that it has in UTF-8."""
+
+    def __init__(self, stream: BinaryIO, encoding: str) -> None:
+        self._stream, self._ready = stream, b""
+        self._decoder = codecs.getincrementaldecoder(encoding)()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        ended = False
+        while not self._ready and not ended:
+            data = self._stream.read(1 << 16)
+            ended = not data
+            self._ready = self._decoder.decode(data, final=ended).encode("utf-8")
+        data, self._ready = self._ready[: len(buffer)], self._ready[len(buffer) :]
+        buffer[: len(data)] = data
+        return len(data)
 
 
 def from_text(

@@ -574,6 +574,8 @@ def _one_sided(
         reasons += [f"{count:,} times: it {why}" for why, count in skipped.items()]
         field = any("has no field" in reason for reason in reasons)
         advice = " Of another field of theirs take the text with --text-field." if field else ""
+        if any("not UTF-8" in reason for reason in reasons):
+            advice += " Text in another encoding is read with --encoding, such as cp1252."
         return f"No document of {plan.title} can be used: {'; '.join(reasons[:5])}.{advice}"
     side = "held out" if documents["train"] else "left to train on"
     if total < 10:  # another share would help by chance only

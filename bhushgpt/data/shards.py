@@ -7,6 +7,7 @@ at a line or between two members, so that several workers share it and a kill lo
 Lesson: notebook 14.
 """
 
+import codecs
 import dataclasses
 import io
 import itertools
@@ -16,6 +17,9 @@ import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
+from encodings.aliases import aliases
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -65,6 +69,8 @@ class Shard:
     """What stands between two documents of a text file; "" is a line `<|endoftext|>`."""
     paged: bool = False
     """Whether text files are cut into pages."""
+    encoding: str = "utf-8"
+    """What text files are written in."""
 
     @property
     def mark(self) -> str:
@@ -167,6 +173,7 @@ def find_shards(
     *,
     field: str = "text",
     separator: str = "",
+    encoding: str = "utf-8",
 ) -> Finds:
     """Return the shards in files and folders, in an order that is the same everywhere.
 
@@ -181,10 +188,13 @@ def find_shards(
         field: Where in a line of JSON or a row of a table the text stands.
         separator: What stands between two documents of a text file; if left out, a line
             `<|endoftext|>` does.
+        encoding: What plain text files are written in, by the name that Python knows it by. What is
+            not UTF-8 is read from its beginning to its end by one worker.
 
     Raises:
-        UserError: If a place is not there or a file is of no known kind.
+        UserError: If a place is not there, a file is of no known kind, or nothing is encoded so.
     """
+    encoding = known_encoding(encoding)
     finds, limits = Finds([], Counter(), {}), limits or UnpackingLimits()
     texts = 0
     for place in (Path(place).expanduser().absolute() for place in places):
@@ -201,11 +211,39 @@ def find_shards(
                 finds.skipped[f"is of a kind that is not read ({ending or 'no ending'})"] += 1
             elif kind_of(name) != "text":
                 _add(folder / name, printable(name), finds, limits, field)
-        finds.shards += _text_shards(folder, plain, separator or f"\n{END_OF_TEXT}")
+        mark = separator or f"\n{END_OF_TEXT}"
+        finds.shards += _text_shards(folder, plain, mark, cut=encoding == UTF8)
         texts += len(plain)
-    options = {"field": field, "separator": separator, "paged": texts < FEW}
+    options = {"field": field, "separator": separator, "paged": texts < FEW, "encoding": encoding}
     finds.shards = [dataclasses.replace(shard, **options) for shard in finds.shards]
     return finds
+
+
+UTF8 = "utf-8"
+OFTEN = "utf-8 utf-16 cp1252 cp1251 koi8-r gbk big5 shift_jis euc-kr mac_roman".split()
+
+
+def known_encoding(name: str) -> str:
+    """Return Python's own name of an encoding.
+
+    Raises:
+        UserError: If there is none of that name.
+
+    Example:
+        >>> known_encoding("Windows-1251"), known_encoding("UTF8")
+        ('cp1251', 'utf-8')
+    """
+    try:
+        found = codecs.lookup(name).name
+        "a".encode(found)  # base64 is none of those for text
+    except (LookupError, ValueError, UnicodeError):
+        near = partial(get_close_matches, name.lower(), n=1)
+        close = near(OFTEN) or near(aliases)
+        question = f" Did you mean {close[0]!r}?" if close else ""
+        raise UserError(
+            f"There is no encoding {name!r}.{question} Some that are met: {', '.join(OFTEN)}."
+        ) from None
+    return found
 
 
 def _check_file(place: Path) -> None:
@@ -265,12 +303,14 @@ def _add(file: Path, name: str, finds: Finds, limits: UnpackingLimits, field: st
         finds.refused[name] = str(error)
 
 
-def _text_shards(folder: Path, texts: list[tuple[str, int]], mark: str) -> Iterator[Shard]:
-    """Yield shards of many text files, and of a large one its ranges."""
+def _text_shards(
+    folder: Path, texts: list[tuple[str, int]], mark: str, cut: bool
+) -> Iterator[Shard]:
+    """Yield shards of many text files, and of a large one, if it may be cut, its ranges."""
     group: list[str] = []
     total = 0
     for name, size in [*texts, ("", 0)]:
-        large = size > RANGE and not packing_of(name)
+        large = cut and size > RANGE and not packing_of(name)
         full = len(group) == FILES_A_SHARD or total + size > RANGE
         if group and (large or full or not name):
             more = f" to {printable(group[-1])}" if len(group) > 1 else ""

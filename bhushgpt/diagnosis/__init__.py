@@ -25,6 +25,6 @@ from bhushgpt.diagnosis.machine import (
 )
 from bhushgpt.diagnosis.memory import is_memory_error, memory_explained
 from bhushgpt.diagnosis.non_finite import explain_non_finite
-from bhushgpt.diagnosis.text_floors import TextFloors
+from bhushgpt.diagnosis.text_floors import TextFloors, ppmd_loss
 from bhushgpt.diagnosis.verbatim import memorised, share_found
 from bhushgpt.diagnosis.verdicts import Verdict, explain

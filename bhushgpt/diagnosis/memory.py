@@ -1,7 +1,7 @@
 """Full memory, put into words: what to change, and what each setting would need.
 
 `memory_explained` turns the error of a full device into a table of knobs, each turned just far
-enough by the formula of `forecast`.
+enough by the count of `forecast`.
 
 Lesson: notebook 12.
 """
@@ -9,7 +9,6 @@ Lesson: notebook 12.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,8 +20,10 @@ if TYPE_CHECKING:  # here and below: the doctor, in this room too, must start wh
     import torch
 
     from bhushgpt.presets import RunConfig
+    from bhushgpt.speed import Acceleration
 
-# A formula is no measurement: what is advised keeps this share of the memory free.
+# Tensors are counted, not what the allocator leaves between them: what is advised keeps this share
+# of the memory free.
 SPARE = 0.1
 
 
@@ -40,10 +41,17 @@ def is_memory_error(error: BaseException) -> bool:
 
 
 @contextmanager
-def memory_explained(config: RunConfig, device: torch.device | str) -> Iterator[None]:
+def memory_explained(
+    config: RunConfig, device: torch.device | str, how: Acceleration | None = None
+) -> Iterator[None]:
     """Turn full memory inside the `with` into the table of knobs.
 
     What is free is measured on entering: when the memory is full, the failed step still holds it.
+
+    Args:
+        config: The run.
+        device: Where it computes.
+        how: How its steps are computed; nothing means float32 and all at once.
 
     Raises:
         UserError: With `memory_advice`, if the memory is full.
@@ -56,10 +64,10 @@ def memory_explained(config: RunConfig, device: torch.device | str) -> Iterator[
     except (RuntimeError, MemoryError) as error:
         if not is_memory_error(error):
             raise
-        # The formula may say that it fits; it did not, so the advice starts below what failed.
-        room = min(there, round(_needed(config) / (1 + SPARE)))
         where = str(device).partition(":")[0]
-        raise UserError(f"The memory is full. {memory_advice(config, room, where)}") from error
+        # By the count it may fit; it did not, so the advice starts below what failed.
+        room = min(there, round(_needed(config, where, how) / (1 + SPARE)))
+        raise UserError(f"The memory is full. {memory_advice(config, room, where, how)}") from error
 
 
 @dataclass(frozen=True)
@@ -71,17 +79,21 @@ class Knob:
     setting: str
     """What to write."""
     memory_bytes: int
-    """What the run would then need, by formula."""
+    """What the run would then need."""
     fits: bool
     """Whether that is enough by itself."""
 
 
-def knobs(config: RunConfig, room: int) -> list[Knob]:
+def knobs(
+    config: RunConfig, room: int, where: str = "cpu", how: Acceleration | None = None
+) -> list[Knob]:
     """Return each knob turned just far enough for a run to fit, or to its end.
 
     Args:
         config: The run as it was wanted.
         room: Bytes that there are.
+        where: The kind of device.
+        how: How its steps are computed.
 
     >>> from bhushgpt.presets import preset
     >>> for knob in knobs(preset("gpt-v1-large", 79), room=2**30):
@@ -91,8 +103,8 @@ def knobs(config: RunConfig, room: int) -> list[Knob]:
     width n_embd
     precision bfloat16
     """
-    from bhushgpt.forecast import parameter_count
     from bhushgpt.gpt import GPTConfig
+    from bhushgpt.speed import Acceleration
 
     enough = room * (1 - SPARE)
     training, model = config.training, config.model
@@ -105,14 +117,15 @@ def knobs(config: RunConfig, room: int) -> list[Knob]:
         step = model.n_head * (2 if model.position == "rotary" else 1)
         widths = [n for n in _halves(model.n_embd, 16) if n % step == 0]
         tried.append(("width", "n_embd={}", [(n, _with_model(config, n_embd=n)) for n in widths]))
-    found = [_turned(name, words, ways, enough) for name, words, ways in tried if ways]
-    # Weights and AdamW's means stay in float32; what is computed from them halves.
-    fixed = 16 * parameter_count(config)
-    half = fixed + (_needed(config) - fixed) // 2
-    return [*found, Knob("precision", "bfloat16", half, half <= enough)]
+    found = [_turned(name, words, ways, enough, where, how) for name, words, ways in tried if ways]
+    half = dataclasses.replace(how or Acceleration(), precision="bfloat16")
+    needed = _needed(config, where, half)
+    return [*found, Knob("precision", "bfloat16", needed, needed <= enough)]
 
 
-def largest_batch(config: RunConfig, room: int) -> int:
+def largest_batch(
+    config: RunConfig, room: int, where: str = "cpu", how: Acceleration | None = None
+) -> int:
     """Return the most windows that fit at a time; 0 if not even one does.
 
     >>> from bhushgpt.presets import preset
@@ -124,32 +137,35 @@ def largest_batch(config: RunConfig, room: int) -> int:
     """
 
     def fits(rows: int) -> bool:
-        return _needed(_of_batch(config, rows)) <= room * (1 - SPARE)
+        return _needed(_of_batch(config, rows), where, how) <= room * (1 - SPARE)
 
-    few, many = (_needed(_of_batch(config, rows)) for rows in (16, 32))
-    guess = 16 + math.floor((room * (1 - SPARE) - few) / ((many - few) / 16))
-    rows = max(0, guess)  # a straight line, but for what does not grow with the batch
-    while rows and not fits(rows):
-        rows -= 1
-    while fits(rows + 1):
-        rows += 1
-    return rows
+    fitting, too_many = 0, 1
+    while fits(too_many):
+        fitting, too_many = too_many, 2 * too_many
+    while too_many - fitting > 1:
+        middle = (fitting + too_many) // 2
+        fitting, too_many = (middle, too_many) if fits(middle) else (fitting, middle)
+    return fitting
 
 
-def memory_advice(config: RunConfig, room: int, where: str = "the device") -> str:
+def memory_advice(
+    config: RunConfig, room: int, where: str = "cpu", how: Acceleration | None = None
+) -> str:
     """Return the table of knobs for people, and the batch that fits.
 
+    Args: see `knobs`.
+
     >>> from bhushgpt.presets import preset
-    >>> advice = memory_advice(preset("gpt-v1-large", 79), 2**30, "the cpu")
-    >>> "the cpu has at most 1.0 GiB for it" in advice, len(advice.splitlines())
+    >>> advice = memory_advice(preset("gpt-v1-large", 79), 2**30)
+    >>> "cpu has at most 1.0 GiB for it" in advice, len(advice.splitlines())
     (True, 6)
     """
     rows = [
         f"\n  {knob.name:<11}{knob.setting:<22}{knob.memory_bytes / 2**20:>9,.0f} MiB  "
         f"{'fits' if knob.fits else 'too large'}"
-        for knob in knobs(config, room)
+        for knob in knobs(config, room, where, how)
     ]
-    most = largest_batch(config, room)
+    most, needed = largest_batch(config, room, where, how), _needed(config, where, how)
     batch = (
         f"A batch of up to {most:,} windows fits at a time."
         if most
@@ -158,7 +174,7 @@ def memory_advice(config: RunConfig, room: int, where: str = "the device") -> st
         )
     )
     return (
-        f"This run needs about {_needed(config) / 2**30:,.1f} GiB of memory, and {where} "
+        f"This run needs about {needed / 2**30:,.1f} GiB of memory, and {where} "
         f"has at most {room / 2**30:,.1f} GiB for it. Any one of these makes it smaller:"
         f"{''.join(rows)}\n"
         f"{batch} With accumulation_steps the batch is computed in parts and the result stays the "
@@ -166,15 +182,24 @@ def memory_advice(config: RunConfig, room: int, where: str = "the device") -> st
     )
 
 
-def _needed(config: RunConfig) -> int:
-    from bhushgpt.forecast import training_memory
+def _needed(config: RunConfig, where: str, how: Acceleration | None) -> int:
+    from bhushgpt.forecast import PlainLoss, training_memory
 
-    return training_memory(config)
+    return training_memory(config, where, how or PlainLoss())
 
 
-def _turned(name: str, words: str, ways: list[tuple[int, RunConfig]], enough: float) -> Knob:
-    needs = [(value, _needed(config)) for value, config in ways]
-    value, needed = next((pair for pair in needs if pair[1] <= enough), needs[-1])
+def _turned(
+    name: str,
+    words: str,
+    ways: list[tuple[int, RunConfig]],
+    enough: float,
+    where: str,
+    how: Acceleration | None,
+) -> Knob:
+    needs = ((value, _needed(config, where, how)) for value, config in ways)
+    value, needed = next(needs)
+    while needed > enough and (further := next(needs, None)):
+        value, needed = further
     return Knob(name, words.format(value), needed, needed <= enough)
 
 

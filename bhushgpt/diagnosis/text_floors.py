@@ -63,7 +63,10 @@ class TextFloors:
         """Return what the text itself says, before any curve is looked at; mostly nothing."""
         if not self.odd:
             return []
-        signs = ", ".join(f"{sign} {count:,} times" for sign, count in self.odd.items())
+        signs = ", ".join(
+            f"{sign} once" if count == 1 else f"{sign} {count:,} times"
+            for sign, count in self.odd.items()
+        )
         text = f"The training text holds signs that no book has: {signs}. Was a file read whole?"
         return [Finding("look", "text", text)]
 

@@ -57,7 +57,7 @@ class Attempt:
 
     It is given copies of tensors, arrays, lists and dictionaries, so that an answer which changes
     them spoils nothing that its result is compared with. Models are put back into the mode that
-    they were in.
+    they were in. What was computed in float64 from float32 comes back in float32.
 
     Args:
         answer: What the learner gave.
@@ -93,7 +93,7 @@ type(s) for +: 'int' and 'str' (line 1 of your cell).
         inputs, named = (args, kwargs) if self.in_place else (copied(args), copied(kwargs))
         try:
             with modes_kept([*args, *kwargs.values()]):
-                result = self.answer(*inputs, **named)
+                result = as_precise(self.answer(*inputs, **named), [*args, *kwargs.values()])
         except (Exception, SystemExit) as error:
             raise self.verdict(error) from None
         if result is None and any(map(_does_something, self.codes)):
@@ -164,6 +164,32 @@ def copied(value: Any) -> Any:
     if type(value) in (list, tuple):
         return type(value)(copied(each) for each in value)
     return value
+
+
+def as_precise(result: Any, inputs: Iterable[Any]) -> Any:
+    """Return a result with its float64 tensors in float32, if no input was in float64.
+
+    Computing more precisely than asked is right, and torch compares no two precisions.
+
+    >>> as_precise([torch.ones(1, dtype=torch.float64)], [torch.ones(1)])[0].dtype
+    torch.float32
+    """
+    tensors = list(_tensors(inputs))
+    if not tensors or any(tensor.dtype == torch.float64 for tensor in tensors):
+        return result
+    if isinstance(result, torch.Tensor) and result.dtype == torch.float64:
+        return result.float()
+    if type(result) in (list, tuple):
+        return type(result)(as_precise(each, tensors) for each in result)
+    return result
+
+
+def _tensors(values: Iterable[Any]) -> Iterator[torch.Tensor]:
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _tensors(value)
 
 
 def unchanged(before: Any, after: Any) -> bool:

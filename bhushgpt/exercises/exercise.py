@@ -12,8 +12,10 @@ from typing import Any, Literal
 import torch
 
 from bhushgpt.exercises.attempts import Attempt, NotAttempted, Stopped, given, kind, time_limit
+from bhushgpt.exercises.passport import record
 
 Status = Literal["right", "not yet", "not attempted"]
+LONGEST = 295  # characters of a message; what a learner's code gave may be long
 TIME_LIMIT = 60.0  # seconds; right answers take less than 5, and a machine may be busy
 LEADS: dict[Status, str] = {
     "right": "Right",
@@ -31,6 +33,16 @@ class Outcome:
 
     def __str__(self) -> str:
         return f"{LEADS[self.status]}: {self.message}"
+
+
+def shortened(message: str) -> str:
+    """Return a message that is no longer than `LONGEST`, on one line.
+
+    >>> shortened("yours is 7."), len(shortened("7, " * 1000))
+    ('yours is 7.', 295)
+    """
+    line = " ".join(message.split()) if "\n" in message else message
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 3]}..."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +63,20 @@ class Question:
     _shown: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def check(self, answer: object) -> None:
-        """Print one line: `Right`, `Not yet` and the mistake, or `Not attempted yet`."""
-        print(self.judge(answer))
+        """Print one line: `Right`, `Not yet` and the mistake, or `Not attempted yet`.
+
+        The learner's passport keeps the first two; a second line is printed where it cannot.
+        """
+        outcome = self.judge(answer)
+        print(outcome)
+        if outcome.status != "not attempted" and (notice := record(self, outcome.status)):
+            print(notice)
 
     def judge(self, answer: object) -> Outcome:
-        """Return what `check` prints. The global random numbers of torch are left untouched."""
+        """Return what `check` prints, without keeping it.
+
+        The global random numbers of torch are left untouched.
+        """
         try:
             with torch.random.fork_rng(devices=[]), time_limit(TIME_LIMIT):
                 torch.default_generator.manual_seed(0)  # the CPU's alone, which is put back
@@ -64,7 +85,7 @@ class Question:
             mistake = str(sentence)
         except NotAttempted:
             return Outcome("not attempted", f"{self.task} ({self.name}.hint() helps.)")
-        return Outcome("not yet", mistake) if mistake else Outcome("right", self.praise)
+        return Outcome("not yet", shortened(mistake)) if mistake else Outcome("right", self.praise)
 
     @property
     def task(self) -> str:

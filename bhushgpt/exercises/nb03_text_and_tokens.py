@@ -52,6 +52,11 @@ def _check_split_at_line(answer: Callable[..., Any]) -> str | None:
     train, _ = answer("ab\ncd\nef\n", 1 / 3)
     if train != "ab\ncd\n":
         return "when the cut is at the start of a line already, it stays; yours moved on."
+    train, _ = answer("abcd\nef\n.", 1 / 3)
+    if train == "abcd\n":
+        return "one letter behind the start of a line is inside it: move on, to the next line."
+    if train != "abcd\nef\n":
+        return f"of 'abcd\\nef\\n.' the first two lines are for training, not {train!r}."
     return None
 
 
@@ -143,10 +148,30 @@ def _bits_mistakes(nats: float, tokens: int, characters: int, size: int) -> dict
 
 
 def _check_bits_per_character(answer: Callable[..., Any]) -> str | None:
-    nats, ids, text = 2.2, list(range(7)), "café à la Baker Street"
+    nats, ids, text = 2.2, [3, 1, 4, 1, 5, 9, 1], "café à la Baker Street"
     came = float(answer(nats, ids, text))
     sizes = (len(ids), len(text), len(text.encode()))
     for message, number in _bits_mistakes(nats, *sizes).items():
+        if math.isclose(came, number, rel_tol=1e-3):
+            return message
+    others = {
+        "that is the loss for one token, shared out; multiply by how many tokens there are.": (
+            nats / math.log(2) / len(text)
+        ),
+        "that is the logarithm to base 10; a bit is base 2.": nats * 7 / 22 / math.log(10),
+        "exp(loss) is the perplexity; here the loss itself counts.": math.exp(nats) * 7 / 22,
+        "each token counts, also one that was there before; set() drops those.": (
+            nats / math.log(2) * len(set(ids)) / 22
+        ),
+        "each character counts, also one that was there before; set() drops those.": (
+            nats / math.log(2) * 7 / len(set(text))
+        ),
+        "every token of ids has a loss: all 7 of them count.": nats / math.log(2) * 6 / 22,
+        "that is bits per word; divide by the characters.": (
+            nats / math.log(2) * 7 / len(text.split())
+        ),
+    }
+    for message, number in others.items():
         if math.isclose(came, number, rel_tol=1e-3):
             return message
     expected = _reference_bits_per_character(nats, ids, text)

@@ -71,14 +71,36 @@ def _check_loss(answer: Callable[..., Any]) -> str | None:
             if torch.allclose(result, wrong, atol=1e-5):
                 return sentence
         return f"for a random batch it is {expected:.4f}, yours says {result.item():.4f}."
-    if not torch.isfinite(answer(1000 * logits, targets)):
-        return "scores of 1000 overflow in exp; log_softmax subtracts the largest one first."
+    used = {name for code in getattr(answer, "codes", ()) for name in code.co_names}
+    if used & {"cross_entropy", "next_token_loss", "token_losses"}:
+        return "cross_entropy does all of it for you; take softmax, the logarithm and the mean."
+    return _check_large_scores(answer)
+
+
+def _check_large_scores(answer: Callable[..., Any]) -> str | None:
+    """Look at scores whose exp is rounded to 0, and then at scores whose exp is infinite."""
+    apart = torch.tensor([[[0.0, -200.0]]])
+    result = answer(apart, torch.tensor([[1]]))
+    if result.isinf():
+        return (
+            "for the scores 0 and -200 the second probability is rounded to 0, and ln 0 is "
+            "infinite: take the logarithm without going through p, as log_softmax does."
+        )
+    if not torch.allclose(result, torch.tensor(200.0)):
+        return f"for the scores 0 and -200, if the second comes, it is 200, not {result.item():g}."
+    large, targets = torch.tensor([[[1000.0, 999.0]]]), torch.tensor([[1]])
+    result, expected = answer(large, targets), _reference_loss(large, targets)
+    if not result.isfinite():
+        return "exp(1000) is infinite: subtract the largest score first, as log_softmax does."
+    if not torch.allclose(result, expected, atol=1e-3):
+        return f"for the scores 1000 and 999 it is {expected:.4f}, yours says {result.item():.4f}."
     return None
 
 
 loss_by_hand = Exercise(
     name="loss_by_hand",
-    question="Return the mean cross-entropy of logits (B, T, V) and targets (B, T), in nats.",
+    question="Return the mean cross-entropy of logits (B, T, V) and targets (B, T), in nats, for "
+    "large scores, too.",
     hints=(
         "logits.log_softmax(dim=-1) is ln p for every token, safe for large scores.",
         "gather(-1, targets[..., None]) picks the target's entry at every position.",

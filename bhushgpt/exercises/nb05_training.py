@@ -98,6 +98,26 @@ def _check_clip(answer) -> str | None:
         "the length comes out as 1 whatever the limit is: multiply by `longest`.": (
             [g / 10 for g in long]
         ),
+        "you made the largest number the limit; the length of all together may be that.": (
+            [g * 5 / 8 for g in long]
+        ),
+        "the longest tensor became the limit; the length is that of all tensors together.": (
+            [g * 5 / float(sizes[1]) for g in long]
+        ),
+        "the factor is there twice: shorten once.": [g / 4 for g in long],
+        "the factor is upside down: longest / norm, not norm / longest.": [g * 2 for g in long],
+        "the length is made of sums of squares, not of their means.": (
+            [g * 5 / 50.0**0.5 for g in long]
+        ),
+        "all numbers have the same size now, so the direction has changed.": (
+            [g.sign() * 5 for g in long]
+        ),
+        "you took the limit off; multiply by a factor, so that the direction stays.": (
+            [g - 5 for g in long]
+        ),
+        "only the first tensor was shortened; all shrink by the same factor.": (
+            [long[0] / 2, long[1]]
+        ),
         "a long gradient came back unchanged.": long,
     }
     got = list(answer([g.clone() for g in long], 5.0))
@@ -152,18 +172,43 @@ def _check_text_loss(answer) -> str | None:
         "a mean of means gives the few tokens of a late window as much weight as the first six.": (
             torch.cat([losses[0].mean()[None], later.mean(dim=1)]).mean()
         ),
+        "you kept the overlap and dropped what is new: the last `stride` columns are new.": (
+            torch.cat([losses[0], losses[1:, :-stride].flatten()]).mean()
+        ),
+        "it is the other way round: the first window counts whole, later ones their end.": (
+            torch.cat([losses[0, -stride:], losses[1:].flatten()]).mean()
+        ),
+        "that is the first window alone; the later ones bring new tokens.": losses[0].mean(),
+        "the first window is missing: it counts whole.": later.mean(),
+        "that is the last window alone.": losses[-1].mean(),
+        "you counted one column too many of each later window.": (
+            torch.cat([losses[0], losses[1:, -stride - 1 :].flatten()]).mean()
+        ),
+        "only the last column of each later window was counted; `stride` of them are new.": (
+            torch.cat([losses[0], losses[1:, -1]]).mean()
+        ),
+        "only the last column was counted; it has one token of each window.": losses[:, -1].mean(),
+        "every `stride`-th column was counted: new are the last `stride` of a later window.": (
+            losses[:, ::stride].mean()
+        ),
+        "that is the perplexity; the mean loss is asked for.": _text_loss(losses, stride).exp(),
+        "that is the median; the mean is asked for.": (
+            torch.cat([losses[0], later.flatten()]).median()
+        ),
         "that is the sum; divide by the number of tokens counted.": losses[0].sum() + later.sum(),
         "you divided by all predictions, also those that you did not count.": (
             (losses[0].sum() + later.sum()) / losses.numel()
         ),
     }
-    got = torch.as_tensor(answer(losses.clone(), stride))
+    got = torch.as_tensor(answer(losses.clone(), stride)).float()
     for sentence, value in mistakes.items():
         if got.shape == () and torch.isclose(got, value):
             return sentence
+    if got.numel() > 1:
+        return "those are the losses of the tokens that count; return their mean."
     if not torch.isclose(got, _text_loss(losses, stride)).all():
         return "this is not the mean over 6 + 2 + 2 + 2 tokens."
-    if not torch.isclose(torch.as_tensor(answer(losses[:1], stride)), losses[0].mean()):
+    if not torch.isclose(torch.as_tensor(answer(losses[:1], stride)).float(), losses[0].mean()):
         return "right for several windows, but a single one counts whole."
     return None
 

@@ -193,6 +193,8 @@ def _check_context(answer: Answer, prompt: Tensor) -> str | None:
     text = answer(model, prompt, 2, stop=19)[0].tolist()
     if model.longest > model.context_length:
         return f"the model was given {model.longest} tokens, but it looks at 4: crop what it sees."
+    if model.longest < model.context_length:
+        return f"the model saw {model.longest} tokens of 6; show it as many as it takes, 4."
     if text != [1, 2, 3, 4, 5, 6, 7, 8]:
         return f"the text itself was cropped: 1 2 3 4 5 6 became {text}. Crop only what goes in."
     return None
@@ -248,7 +250,7 @@ def _head(
     keys: Tensor,
     values: Tensor,
     w: Tensor,
-    scale: float = 0.5,
+    scale: float = 5**-0.5,
     alone: bool = False,
 ) -> Tensor:
     """Return the output of the new token, with one thing done in another way."""
@@ -259,8 +261,8 @@ def _head(
 
 
 def _check_remembering_head(answer: Answer) -> str | None:
-    new, positions, w = torch.randn(6), torch.randn(9, 6), torch.randn(3, 6, 4) * 0.4
-    keys, values = torch.randn(2, 3, 4)
+    new, positions, w = torch.randn(6), torch.randn(9, 6), torch.randn(3, 6, 5) * 0.4
+    keys, values = torch.randn(2, 3, 5)
     expected = _remembering_head(new, positions, keys, values, *w)
     out, new_keys, new_values = answer(new, positions, keys, values, *w)
     mistakes = {
@@ -279,7 +281,7 @@ def _check_remembering_head(answer: Answer) -> str | None:
             _head(new, positions[3], keys, values, w, scale=1.0)
         ),
         "the scores are divided by the head size, not by its root.": (
-            _head(new, positions[3], keys, values, w, scale=0.25)
+            _head(new, positions[3], keys, values, w, scale=1 / 5)
         ),
     }
     if first := mistake_in(out, expected[0], mistakes):

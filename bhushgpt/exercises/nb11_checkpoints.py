@@ -48,6 +48,10 @@ def _check_damaged(answer: Answer) -> str | None:
         return "`config` and `vocabulary` have changed places: each must have its own fingerprint."
     if len(found := names(gone | {"vocabulary": b"", "config": b"x"})) != 3:
         return f"three files are damaged or missing, {len(found)} reported: look at all of them."
+    digest = manifest["config"]
+    almost = manifest | {"config": digest[:-1] + ("0" if digest[-1] != "0" else "1")}
+    if list(answer(almost, dict(saved))) != ["config"]:
+        return "two fingerprints that differ in the last digit only are not the same: compare all."
     if found != sorted(found):
         return "right, but the names should come in order: sorted(...)."
     return None
@@ -190,6 +194,14 @@ def _check_may_go(answer: Answer) -> str | None:
         return "the oldest were kept; the newest must be."
     if first in ([100, 200], [100, 200, 300, 400]):
         return f"with keep = 2 exactly two stay; yours keeps {5 - len(first)}."
+    if first == [300, 200, 100]:
+        return "the right ones, but backwards: return the steps in order."
+    if first == [0, 1, 2]:
+        return "those are places in the list; return the steps."
+    if first == ["100", "200", "300"]:
+        return "steps are numbers; texts came."
+    if first == [100]:
+        return "only the oldest may go here? All that need not stay may."
     if first != [100, 200, 300]:
         return f"of {steps} with keep = 2 these may go: [100, 200, 300]; yours says {first}."
     if 200 in (second := gone(steps, 2, 500, 200)):

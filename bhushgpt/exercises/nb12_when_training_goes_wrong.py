@@ -143,6 +143,27 @@ LOOKING = {
 }
 
 
+def _check_every_change(answer: Answer, ids: Tensor) -> str | None:
+    """Look at models that see one later token alone, or whose scores only fall, or only rise."""
+    for place in range(1, ids.shape[1]):
+        model = Probe(_sees(slice(0, place), slice(place, place + 1)))
+        if not answer(model, ids):
+            return (
+                f"a model that sees token {place} too early is missed: change every place in turn, "
+                "each to a token that it is not."
+            )
+    kept = F.one_hot(ids, V)
+    for sign, way in ((-1, "fall"), (1, "rise")):
+
+        def moves(hot: Tensor, sign: int = sign) -> Tensor:
+            same = (hot * kept[:, : hot.shape[1]]).sum(dim=(1, 2), keepdim=True)
+            return _past(hot) + sign * (kept.shape[1] - same)
+
+        if not answer(Probe(moves), ids):
+            return f"scores that only {way} are missed: compare how far they move, abs()."
+    return None
+
+
 def _check_looks_ahead(answer: Answer) -> str | None:
     ids = torch.tensor([[3, 0, 5, 1, 1, 6, 2, 4, 0, 3, 5]])
     wrong = set()
@@ -155,7 +176,7 @@ def _check_looks_ahead(answer: Answer) -> str | None:
         if bool(found) != ahead:
             wrong.add(name)
     if not wrong:
-        return None
+        return _check_every_change(answer, ids)
     other = f"these models are judged wrongly: {', '.join(sorted(wrong))}."
     return LOOKING.get(frozenset(wrong), other)
 
@@ -245,6 +266,8 @@ def _check_memorising_since(answer: Answer) -> str | None:
         return f"with rise = 0.5, a rise of 0.23 is noise: 0, not {found}. Use `rise`."
     if (found := answer({30: 1.9, 20: 2.0, 10: 2.1}, 0.05)) != 0:
         return f"a loss that falls to the end is not memorising: 0, not {found}."
+    if (found := answer({100: 2.5, 430: 1.5, 790: 1.75}, 0.25)) != 0:
+        return f"1.75 is not *more* than 0.25 above 1.50: 0, not {found}. Use > and not >=."
     return None
 
 

@@ -52,6 +52,8 @@ def _check_encode_piece(answer: Callable[..., Any]) -> str | None:
         return "of 4 4 4 the first two are merged: go from left to right."
     if came != [259, 4]:
         return f"[4, 4, 4] becomes [259, 4]: each id is used once; yours gave {came}."
+    if (came := list(answer([1, 2, 3, 4, 4], list(MERGES)))) != [260]:
+        return f"the last merge counts, too: [1, 2, 3, 4, 4] becomes [260]; yours gave {came}."
     if list(answer([], list(MERGES))) != [] or list(answer([7], list(MERGES))) != [7]:
         return "a piece of one id, or none, has no pair and stays as it is."
     return None
@@ -94,6 +96,16 @@ def _ratio_mistakes(counts: list[tuple[int, int, int]], joined: int) -> dict[str
         "those are characters per token; ï is one character and two bytes.": n_characters / n_ids,
         "the ratio is upside down: that is tokens per byte.": n_ids / n_bytes,
         "that is the mean length in bytes of a text; divide by the tokens.": n_bytes / len(counts),
+        "those are bytes alone; divide by the tokens.": float(n_bytes),
+        "those are tokens alone; how many bytes come on one?": float(n_ids),
+        "a ratio is no whole number: / instead of //.": float(n_bytes // n_ids),
+        "you divided twice: the number of texts plays no part.": n_bytes / n_ids / len(counts),
+        "you added the texts' ratios up; add bytes and tokens first, and divide once.": (
+            sum(b / i for b, _, i in counts)
+        ),
+        "that is the middle one of the texts' ratios; all texts count, by their length.": (
+            sorted(b / i for b, _, i in counts)[len(counts) // 2]
+        ),
         "that is only the first text.": counts[0][0] / counts[0][2],
         "that is only the last text.": counts[-1][0] / counts[-1][2],
         "the texts were joined before encoding, so a piece reached from one into the next.": (

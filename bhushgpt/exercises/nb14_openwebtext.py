@@ -1,4 +1,4 @@
-"""Exercises of notebook 14: a header read, a side chosen, documents joined, a window fetched.
+"""Exercises of notebook 14: a window fetched, a side chosen, sources weighed, a header read.
 
 Lesson: notebook 14.
 """
@@ -7,7 +7,7 @@ import hashlib
 import tarfile
 import tempfile
 import tracemalloc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +55,10 @@ def _check_header(answer: Answer) -> str | None:
         return "the size is still digits: make a number of them."
     if size != 5000:
         return sizes.get(size, f"the page has 5,000 bytes, your size is {size}.")
-    if answer(_block("x" * 100, 0)) != ("x" * 100, 0):
+    if tuple(answer(_block("x" * 100, 0))) != ("x" * 100, 0):
         return "a name may fill all 100 bytes; then no NUL follows it."
+    if tuple(answer(_block("huge.txt", 6_543_210_987))) != ("huge.txt", 6_543_210_987):
+        return "right for a small page, but from 1 GiB on all eleven digits count, 124 to 134."
     return None
 
 
@@ -100,6 +102,9 @@ def _check_side(answer: Any) -> str | None:
         return "all pages of the same length fall on the same side: the whole text must count."
     if len({side for page, side in zip(pages, first, strict=True) if page[0] == "c"}) == 1:
         return "all pages that begin alike fall on the same side: the whole text must count."
+    ends = [bool(answer(f"page {n:04} has the same end as all", 0.4)) for n in range(200)]
+    if len(set(ends)) == 1:
+        return "all pages that end alike fall on the same side: the whole text must count."
     if abs(part - sum(bool(answer(page, 0.4)) for page in pages) / len(pages)) < 0.02:
         return f"the share changes nothing: {part:.0%} are held out at 0.1 and at 0.4."
     if abs(part - 0.1) > 0.03:
@@ -121,79 +126,51 @@ side_of = Exercise(
 )
 
 
-# 3. Documents in one row
+# 3. How often each source is read
 
 
-class _Words:
-    """A tokenizer of whole words that can be followed by eye."""
-
-    words = ("<|endoftext|>", "one", "two", "three", "four")
-    vocab_size, eot_id, marked = 6, 5, "<|endoftext|>"
-
-    def encode_ordinary(self, text: str) -> list[int]:
-        return [self.words.index(word) for word in text.split()]
-
-    def encode(self, text: str) -> list[int]:
-        return self.encode_ordinary(text.replace(self.marked, f" {self.marked} "))
+def _passes(
+    tokens: Mapping[str, float], weights: Mapping[str, float], budget: float
+) -> dict[str, float]:
+    total = sum(weights.values())
+    return {name: budget * weights[name] / total / tokens[name] for name in tokens}
 
 
-def _one_row(pages: Sequence[str], tokenizer: Any) -> list[int]:
-    ids: list[int] = []
-    for page in pages:
-        ids += [*tokenizer.encode_ordinary(page), tokenizer.eot_id]
-    return ids
-
-
-def _check_one_row(answer: Answer) -> str | None:
-    pages, tokenizer = ["one two", "three", "<|endoftext|> four"], _Words()
-    result = answer(pages, tokenizer)
-    if any(not isinstance(number, int | np.integer) for number in result):
-        return "there are lists inside the list: one row of numbers is wanted."
-    row = [int(number) for number in result]
+def _check_passes(answer: Answer) -> str | None:
+    tokens, weights = {"web": 800.0, "books": 100.0}, {"web": 3.0, "books": 1.0}
+    result = {
+        name: round(float(value), 6) for name, value in answer(tokens, weights, 400.0).items()
+    }
     mistakes = {
         (
-            1,
-            2,
-            3,
-            0,
-            4,
-        ): "nothing stands between the pages: the model would read on as if they were one text.",
-        (
-            1,
-            2,
-            5,
-            3,
-            5,
-            0,
-            4,
-        ): "the end of the last page is missing: the next shard is joined to it.",
-        (5, 1, 2, 5, 3, 5, 0, 4): "the mark stands before each page; it ends a page, so it comes "
-        "after.",
-        (1, 2, 3, 0, 4, 5): "there is one mark for all pages; each needs its own.",
-        (1, 2, 0, 3, 0, 0, 4): "the mark's name was put into the text: its letters are encoded, as "
-        "text always is. Append the id.",
-        (1, 2, 0, 3, 0, 0, 4, 0): "the mark's name was put behind each text: its letters are "
-        "encoded, as text always is. Append the id.",
-        (1, 2, 5, 3, 5, 5, 4, 5): "a page that writes <|endoftext|> got the special id in its "
-        "middle: its text must stay text.",
+            1.5,
+            4.0,
+        ): "the weights were taken as they are: they sum to 4 here, so divide by their sum.",
+        (0.375, 0.75): "the budget was not used, or only the weights were: 400 tokens are read.",
+        (300.0, 100.0): "these are the tokens that are read of each source; divide by its own.",
+        (0.333333, 0.111111): "divided by the tokens of all sources: each has its own number.",
+        (0.5, 4.0): "every source gets the same budget: its weight says which part of it.",
+        (2.666667, 1.0): "that is upside down: tokens read, divided by tokens there are.",
     }
-    if tuple(row) != (1, 2, 5, 3, 5, 0, 4, 5):
-        return mistakes.get(tuple(row), f"the row should be 1 2 5 3 5 0 4 5; yours is {row}.")
+    if set(result) != set(tokens):
+        return f"the names should be web and books; yours are {sorted(result)}."
+    found = result["web"], result["books"]
+    if found != (0.375, 1.0):
+        return mistakes.get(found, f"web should be 0.375 and books 1.0; yours are {found}.")
     return None
 
 
-one_row = Exercise(
-    name="one_row",
-    question="Return the ids of all pages as one row, each page followed by the end mark.",
+passes = Exercise(
+    name="passes",
+    question="Return how many times each source is read, from tokens, weights and the budget.",
     hints=(
-        "tokenizer.encode_ordinary(page) gives the ids of a page in which nothing is special.",
-        "tokenizer.eot_id is the id of the end mark: a number, to be appended, never text.",
-        "One list; for every page its ids, then the mark, the last page included.",
+        "A source's share of the budget is its weight divided by the sum of all weights.",
+        "budget * share tokens are read of it; it has tokens[name].",
     ),
-    praise="a page may write what it likes, only you set the end marks.",
-    reference=_one_row,
+    praise="you see before a training what it will read once and what it will learn by heart.",
+    reference=_passes,
     keeps_inputs=True,
-    checks=_check_one_row,
+    checks=_check_passes,
 )
 
 

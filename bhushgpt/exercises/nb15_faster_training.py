@@ -25,7 +25,7 @@ def _accumulate(model: nn.Module, parts: list[tuple[Tensor, Tensor]]) -> float:
 
 
 def _table() -> Bigram:
-    return Bigram(BigramConfig(vocab_size=6, context_length=4))
+    return Bigram(BigramConfig(vocab_size=6, context_length=3))
 
 
 def _gradient(weights: list[float], parts: list[tuple[Tensor, Tensor]]) -> Tensor:
@@ -39,9 +39,9 @@ def _gradient(weights: list[float], parts: list[tuple[Tensor, Tensor]]) -> Tenso
 
 
 def _check_accumulate(answer) -> str | None:
-    counts = (4, 4, 1)
-    parts = [(torch.randint(6, (n, 4)), torch.randint(6, (n, 4))) for n in counts]
-    shares = [n / 9 for n in counts]
+    counts = (5, 4, 1)
+    parts = [(torch.randint(6, (n, 3)), torch.randint(6, (n, 3))) for n in counts]
+    shares = [n / 10 for n in counts]
     right = _gradient(shares, parts)
     old = torch.ones_like(right)
     mistakes = {
@@ -58,9 +58,9 @@ def _check_accumulate(answer) -> str | None:
         "only the last part is left, and undivided: the gradients were cleared inside the loop.": (
             _gradient([0.0, 0.0, 1.0], parts)
         ),
-        "each part was multiplied by its rows, but nothing divided by all rows.": 9 * right,
+        "each part was multiplied by its rows, but nothing divided by all rows.": 10 * right,
         "you divided by the number of tokens; a part's loss is a mean over its tokens already.": (
-            right / 4
+            right / 3
         ),
     }
     model = _table()
@@ -106,28 +106,41 @@ def _wsd(step: int, steps: int, warmup: int, decay: int, peak: float) -> float:
 
 
 def _check_wsd(answer) -> str | None:
-    steps, warmup, decay, peak = 20, 4, 5, 8.0
-    rates = [answer(step, steps, warmup, decay, peak) for step in range(steps)]
-    if rates[0] == 0:
+    steps, warmup, decay, peak = 23, 4, 7, 0.6
+    rates = [float(answer(step, steps, warmup, decay, peak)) for step in range(steps)]
+
+    def near(one: float, other: float) -> bool:
+        return abs(one - other) < 1e-6
+
+    if near(rates[10], 1):
+        return "the peak plays no part: multiply by it."
+    if near(rates[0], 0):
         return "the first step has a rate of 0 and learns nothing: the rise begins at step + 1."
-    if rates[warmup - 1] != peak and abs(rates[0] - peak / (warmup + 1)) < 1e-9:
+    if near(rates[0], peak / (warmup + 1)):
         return f"step {warmup - 1} is the last of the warm-up and must have the peak already."
-    if any(abs(rates[s] - peak * (s + 1) / warmup) > 1e-9 for s in range(warmup)):
-        return f"the warm-up should be 2, 4, 6, 8, but is {[round(r, 2) for r in rates[:warmup]]}."
-    if rates[-1] == peak:
+    if near(rates[0], peak):
+        return "there is no warm-up: the first `warmup` steps go up."
+    rise = [peak * (s + 1) / warmup for s in range(warmup)]
+    if not all(map(near, rates, rise)):
+        shown = ", ".join(f"{rate:.2f}" for rate in rates[:warmup])
+        return f"the warm-up should be 0.15, 0.30, 0.45, 0.60, but is {shown}."
+    if near(rates[-1], peak):
         return "the rate never falls: the last `decay` steps go down."
-    if rates[10] != peak:
-        return f"between warm-up and decay the rate stays; step 10 has {rates[10]:.2f}, not 8."
-    if rates[-1] <= 0:
+    if not near(rates[10], peak):
+        return f"between warm-up and decay the rate stays; step 10 has {rates[10]:.2f}, not 0.60."
+    if rates[-1] < 1e-6:
         return "the last step has a rate of 0; it would be 0 one step later, at step `steps`."
-    middle = peak * (steps - 18) / decay
-    if abs(rates[18] - middle) > 1e-9:
+    middle = peak * (steps - 19) / decay
+    if not near(rates[19], middle):
         return (
-            f"the fall is a straight line: step 18 should have {middle:.2f}, not {rates[18]:.2f}."
+            f"the fall is a straight line: step 19 should have {middle:.2f}, not {rates[19]:.2f}."
         )
-    if any(abs(rates[s] - peak * min(1, (steps - s) / decay)) > 1e-9 for s in range(12, steps)):
+    if not all(near(rates[s], peak * min(1, (steps - s) / decay)) for s in range(12, steps)):
         return "the decay begins at another step than `steps - decay`."
-    if answer(0, 10, 0, 0, peak) != peak or answer(9, 10, 0, 0, peak) != peak:
+    for step, rate in enumerate(rates):
+        if not near(rate, _wsd(step, steps, warmup, decay, peak)):
+            return f"right at first and at last, but step {step} has {rate:.2f}, not 0.60."
+    if not all(near(float(answer(step, 10, 0, 0, peak)), peak) for step in (0, 9)):
         return "without warm-up and decay every step has the peak."
     return None
 
@@ -152,10 +165,10 @@ def _slope(logits: Tensor, answers: Tensor) -> Tensor:
 
 
 def _check_slope(answer) -> str | None:
-    logits, answers = torch.randn(5, 5), torch.tensor([1, 0, 3, 3, 4])
+    logits, answers = torch.randn(5, 7), torch.tensor([1, 0, 3, 3, 6])
     rows = torch.arange(5)
     right = _slope(logits, answers)
-    truth = torch.zeros(5, 5)
+    truth = torch.zeros(5, 7)
     truth[rows, answers] = 1
     chances = logits.softmax(dim=-1)
     everywhere = chances.clone()
@@ -176,6 +189,26 @@ def _check_slope(answer) -> str | None:
         "these are log-probabilities minus one-hot; the gradient has probabilities.": (
             (logits.log_softmax(dim=-1) - truth) / 5
         ),
+        "you divide by all numbers; the mean runs over the 5 tokens only.": right / 7,
+        "you divide by the number of words; the mean runs over the tokens.": right * 5 / 7,
+        "the sign is turned and the division is missing: (softmax - one-hot) / N.": -5 * right,
+        "exp(scores) are no probabilities yet: each row has to sum to 1.": (
+            (logits.exp() - truth) / 5
+        ),
+        "a sigmoid looks at each score alone; softmax lets the words of a token compete.": (
+            (logits.sigmoid() - truth) / 5
+        ),
+        "only the true words have a slope here; the scores of all others fall, too.": truth * right,
+        "softmax times one-hot is not softmax minus one-hot.": chances * truth / 5,
+        "you took 1 off the score, before softmax; take it off the probability.": (
+            (logits - truth).softmax(dim=-1) / 5
+        ),
+        "that is the slope for the probability of the true word; go on, through softmax.": (
+            -truth / chances / 5
+        ),
+        "that is the loss itself.": torch.nn.functional.cross_entropy(logits, answers),
+        "you added the rows up: each token's scores have slopes of their own.": right.sum(0),
+        "rows and columns are exchanged: one row for each token.": right.T,
     }
     got = answer(logits, answers)
     for sentence, value in mistakes.items():
@@ -212,6 +245,15 @@ def _check_busy(answer) -> str | None:
         "a share, not a percentage: 1 means all of it.": 100 * right,
         "upside down: what is done, divided by what could be done.": 1 / right,
         "these are operations per second; divide by the limit.": right * limit,
+        "that counts backward only: 4 of the 6 operations for a weight and a token.": right * 2 / 3,
+        "8 would compute forward twice; 2 and 4 are 6 for a weight and a token.": right * 4 / 3,
+        "6 operations are all: 2 forward and 4 backward, additions counted already.": right * 2,
+        "operations are counted, not bytes: a weight's four bytes play no part.": right * 4,
+        "every weight is used for every token: multiply by the weights.": right / weights,
+        "that is for one token a second: multiply by the tokens per second.": right / speed,
+        "you divide by the tokens per second; multiply by them.": right / speed**2,
+        "that is the share that stands idle.": 1 - right,
+        "both are per second: no day comes into it.": right / 86_400,
     }
     got = float(answer(weights, speed, limit))
     for sentence, value in mistakes.items():

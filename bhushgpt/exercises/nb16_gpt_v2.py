@@ -88,6 +88,16 @@ def _check_bits_per_byte(answer) -> str | None:
         / tokens: "more bytes for each token must give fewer bits a byte.",
         nats / math.log(2) / size: "the loss is a mean: multiply by how many tokens there were.",
         nats / math.log(10) * tokens / size: "that is the logarithm to base 10; a bit is base 2.",
+        nats / math.log(2) * tokens: "that is bits for the whole text; divide by its bytes.",
+        right * 8: "that is eight times too much: per byte is asked for, whatever bits it has.",
+        right / 8: "that is bits per bit of text: a byte counts once, not eight times.",
+        math.exp(nats) * tokens / size: "exp(loss) is the perplexity; here the loss itself counts.",
+        2**nats * tokens / size: "2**loss is a perplexity; here the loss itself counts.",
+        math.log2(nats) * tokens / size: "the loss is a logarithm already: divide it by ln 2.",
+        nats: "that is the loss in nats per token, as it came.",
+        tokens / size: "that is tokens per byte; each of them costs nats / ln 2 bits.",
+        size / tokens: "that is bytes per token; the loss plays no part yet.",
+        nats * size / tokens: "bytes per token stand on their head, and nats are not bits yet.",
     }
     got = float(answer(nats, tokens, size))
     told = f"4 nats for each of 1,000 tokens over 3,500 bytes are {right:.4f}, yours {got:.4f}."
@@ -113,18 +123,32 @@ def _training_days(parameters: float, tokens: float, flops: float, mfu: float) -
 
 
 def _check_training_days(answer) -> str | None:
-    arguments = (124e6, 9e9, 400e12, 0.4)
+    arguments = (124e6, 9e9, 390e12, 0.37)
     right = _training_days(*arguments)
     mistakes = {
         right / 3: "2 N D is the forward pass alone; training costs 6 N D.",
-        right * 0.4: "no run reaches the card's limit: divide by flops times mfu.",
-        right * 0.16: "a smaller mfu must take longer: it belongs below the line.",
+        right * 0.37: "no run reaches the card's limit: divide by flops times mfu.",
+        right * 0.37**2: "a smaller mfu must take longer: it belongs below the line.",
         right * 24: "these are hours; a day has 24.",
         right * 86_400: "these are seconds; a day has 86,400.",
         right * 1440: "these are minutes; a day has 1,440.",
+        right / 2: "3 N D counts the multiplications only: each comes with an addition.",
+        right * 2 / 3: "4 N D is the backward pass alone; with forward it is 6 N D.",
+        right * 4 / 3: "8 N D computes forward twice, to save memory; plain training is 6 N D.",
+        right / 6: "a weight is used in six operations for each token, not in one.",
+        right / 9e9: "the tokens are missing: 6 N D.",
+        right / 124e6: "the parameters are missing: 6 N D.",
+        right / 7: "these are weeks.",
+        1 / right: "upside down: that is how many trainings fit into a day.",
+        right * 0.37 / 0.63: "1 - mfu is the share that is lost; divide by the one that is used.",
+        right * 390e12: "divide by the speed of the card, too.",
+        right / 100: "mfu is a share from 0 to 1 already, not per cent.",
+        right * 10: "a day has 86,400 seconds; you took 8,640.",
     }
     got = float(answer(*arguments))
-    told = f"124e6 parameters, 9e9 tokens, 400e12 FLOP/s at 0.4: {right:.3f} days, yours {got:.3f}."
+    told = (
+        f"124e6 parameters, 9e9 tokens, 390e12 FLOP/s at 0.37: {right:.3f} days, yours {got:.3f}."
+    )
     return _judged(got, right, mistakes, told)
 
 

@@ -137,7 +137,7 @@ def _check_switch(parser: argparse.ArgumentParser) -> str | None:
 def _check_others(answer: Answer) -> str | None:
     typed = _typed(answer(_Others), "--width", "5", "--loud")
     if typed != {"width": 5, "loud": True}:
-        return f"it fits one class alone: of width and loud, --width 5 --loud gives {typed}."[:290]
+        return f"it fits one class alone: of width and loud, --width 5 --loud gives {typed}."
     return None
 
 

@@ -112,6 +112,7 @@ induction_score = Exercise(
 # 2. The loss without the head, predicted
 
 SIGNS = 12
+HIGHEST = 4.0  # what is left of the model may be sure and wrong; the lesson finds less than this
 
 
 def _check_predicted_loss(answer: object) -> str | None:
@@ -129,20 +130,19 @@ def _check_predicted_loss(answer: object) -> str | None:
         "that is the logarithm to the base 10; nats are to the base e.": math.log10(SIGNS),
         "the sign is wrong: a loss is minus ln p.": -uniform,
         "that is the mean of both halves; the question is about the second one.": uniform / 2,
-        "it cannot rule out any sign, not even the one it stands on: all 12 are left.": (
-            math.log(SIGNS - 1)
-        ),
         "there are 24 places, but only 12 signs to choose from.": math.log(2 * SIGNS),
         "half of the signs cannot be ruled out either: all 12 are left.": math.log(SIGNS / 2),
         "only a model that is certain and wrong has an endless loss; without the head it is "
         "uncertain.": math.inf,
         "that is p ln p for one sign; add up over all of them.": uniform / SIGNS,
-        "that is the perplexity of one nat; how many signs are possible?": math.e,
         "that is the loss of a coin; how many signs are possible?": math.log(2),
     }
     for sentence, wrong in mistakes.items():
         if value == wrong or abs(value - wrong) < 0.006:
             return sentence
+    # Near ln 12, or above: to rule out the sign it stands on, or to be wrong and sure, is no slip.
+    if math.log(SIGNS - 1) - 0.05 < value < HIGHEST:
+        return None
     side = "less" if value > uniform else "more"
     return f"what does a model lose that knows nothing of 12 equally likely signs? {side.title()}."
 
@@ -152,10 +152,10 @@ predicted_loss = ValueExercise(
     question="Which loss (nats) will the second half have once the induction heads are removed?",
     hints=(
         "Without the head, does the second half differ from the first?",
-        "On the first half nothing can be known: every one of the 12 signs is as likely.",
+        "On the first half no earlier pair helps: to this model each of the 12 signs is as likely.",
         "Minus the logarithm of 1/12.",
     ),
-    praise="the loss of knowing nothing, ln 12.",
+    praise="near ln 12, what knowing nothing costs, or above, if what is left is sure and wrong.",
     reference=round(math.log(SIGNS), 4),
     checks=_check_predicted_loss,
     why="Without the head the second half is as unknown as the first: minus ln(1/12)",

@@ -3,7 +3,14 @@
 Opened by notebook 16.
 """
 
-from bhushgpt.interop.gpt2 import BLOCK_PARTS, check_empty, from_hf, tensors_to_hf, to_hf
+from bhushgpt.interop.gpt2 import (
+    BLOCK_PARTS,
+    check_empty,
+    from_hf,
+    tensors_to_hf,
+    to_hf,
+    tokenizer_from_hf,
+)
 from bhushgpt.interop.page import page_weights, write_page
 from bhushgpt.interop.server import Server
 from bhushgpt.interop.tokenizer_json import fast_tokenizer, write_tokenizer

@@ -33,7 +33,12 @@ from bhushgpt.environment import python_command
 from bhushgpt.errors import UserError
 from bhushgpt.files import named_in_utf8, own_names, refuse_pointer
 from bhushgpt.gpt import GPT, GPTConfig
-from bhushgpt.interop.tokenizer_json import write_tokenizer
+from bhushgpt.interop.tokenizer_json import (
+    TOKENIZER,
+    read_merges,
+    read_tokenizer,
+    write_tokenizer,
+)
 from bhushgpt.tokenizers import Tokenizer, end_of_text
 
 # Our name in a block -> theirs. Their matrices lie the other way round: GPT-2 was written with a
@@ -505,17 +510,10 @@ def _filled(config: GPTConfig, weights: StoredWeights) -> GPT:
 
 def _files(source: str | Path, revision: str | None) -> tuple[Path, Path]:
     """Return config.json and the file of weights (or the index of several)."""
-    folder, found = Path(source).expanduser(), dict[str, Path | None]()
-    if folder.is_dir():
-        for name in (CONFIG, WEIGHTS, INDEX):
-            found[name] = folder / name if (folder / name).is_file() else None
-    elif HUB_NAME.fullmatch(str(source)):
-        found[CONFIG] = hub_file(str(source), CONFIG, revision)
-        found[WEIGHTS] = hub_file(str(source), WEIGHTS, revision)
-        found[INDEX] = None if found[WEIGHTS] else hub_file(str(source), INDEX, revision)
-    else:
+    if not (Path(source).expanduser().is_dir() or HUB_NAME.fullmatch(str(source))):
         raise UserError(f"There is no folder {source}, and it is no name of a model on the hub.")
-    description, weights = found[CONFIG], found[WEIGHTS] or found[INDEX]
+    description = _file(source, CONFIG, revision)
+    weights = _file(source, WEIGHTS, revision) or _file(source, INDEX, revision)
     if description is None or weights is None:
         missing = CONFIG if description is None else WEIGHTS
         raise UserError(
@@ -523,6 +521,34 @@ def _files(source: str | Path, revision: str | None) -> tuple[Path, Path]:
             "can run code. Save the model as safetensors."
         )
     return description, weights
+
+
+def tokenizer_from_hf(source: str | Path, *, revision: str | None = None) -> Tokenizer:
+    """Return the tokenizer that lies beside a model, in a folder or on the hub.
+
+    Args:
+        source: See `from_hf`.
+        revision: Branch, tag or commit on the hub.
+
+    Raises:
+        UserError: If there is none, or it gives other ids than any tokenizer here.
+    """
+    if file := _file(source, TOKENIZER, revision):
+        return read_tokenizer(file)
+    merges, vocabulary = (_file(source, name, revision) for name in ("merges.txt", "vocab.json"))
+    if merges is None or vocabulary is None:
+        raise UserError(
+            f"{source} holds no {TOKENIZER}, and not both of merges.txt and vocab.json: without a "
+            "tokenizer the model's numbers mean no text."
+        )
+    return read_merges(merges, vocabulary)
+
+
+def _file(source: str | Path, name: str, revision: str | None) -> Path | None:
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        return hub_file(str(source), name, revision)
+    return folder / name if (folder / name).is_file() else None
 
 
 def _read_config(path: Path) -> dict[str, Any]:

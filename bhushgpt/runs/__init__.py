@@ -25,6 +25,7 @@ from bhushgpt.runs.report import (
 )
 from bhushgpt.runs.session import Session, facts
 from bhushgpt.runs.start import (
+    import_run,
     open_session,
     refuse_other_run,
     resume_session,

@@ -14,14 +14,13 @@ from torch import nn
 
 from bhushgpt.batches import Batches
 from bhushgpt.errors import UserError
-from bhushgpt.evaluation import evaluate
+from bhushgpt.evaluation import evaluate, windows_at_once
 from bhushgpt.gpt import GPT, GPTConfig
 from bhushgpt.language_model import LanguageModel
 from bhushgpt.lora import LoRAConfig, merged, with_lora
 from bhushgpt.presets import RunConfig
 from bhushgpt.replay import Forgetting, Replay, shared_out
 from bhushgpt.runs.folder import RunFolder, text_of
-from bhushgpt.runs.monitoring import windows_at_once
 from bhushgpt.runs.training_text import Text, open_text
 from bhushgpt.tokenizers import Tokenizer, Unknown, UnknownCharacter
 
@@ -203,7 +202,7 @@ def second_text(name: str, config: RunConfig, tokenizer: Tokenizer, unknown: Unk
 
 def held_out_loss(model: LanguageModel, text: Text) -> float:
     """Return the loss on a text's held-out part, in nats per token."""
-    rows = windows_at_once(text, model)
+    rows = windows_at_once(model.context_length, text.tokenizer.vocab_size)
     return evaluate(model, text.held_out, batch_size=rows).nats_per_token
 
 

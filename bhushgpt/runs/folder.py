@@ -48,6 +48,8 @@ class RunFolder:
         version: of bhushgpt; preset: its name; config: every setting, as in a checkpoint.
         corpus: a registered name, or the whole path of a file or of prepared tokens;
         corpus_sha256: of its clean text; tokens: its length, held-out part included.
+        init_from: of a run that began with the weights of another, that checkpoint;
+        imported_from: of a model that another program wrote, its folder or name.
         fine_tuning: of a run that began with another run's model: base, the checkpoint; old, that
         run's corpus; replay and unknown, as asked; lora, the rank or null; old_before, new_before
         and at the end old_after, new_after: nats per token on the held-out parts of both texts.
@@ -68,6 +70,7 @@ class RunFolder:
         seconds: that the step took; tokens_per_second;
         mfu: the share of matmul_limit that 6 operations per weight and token make;
         held_out: the glance at the held-out text after it, where there was one.
+
     `samples.jsonl` has a line for each glance: step, prompt, and the text that was drawn.
 
     Args:

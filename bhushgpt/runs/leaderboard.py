@@ -250,7 +250,7 @@ def _machine(record: Mapping[str, Any]) -> str:
 
 
 def _parameters(run: RunFolder) -> int:
-    model = load_checkpoint(run.path, "cpu").state.model
+    model = load_checkpoint(run.path, "cpu", optimizer=False).state.model
     return sum(parameter.numel() for parameter in model.parameters())
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from bhushgpt.batches import Batches
 from bhushgpt.errors import UserError
 from bhushgpt.evaluation import evaluate
-from bhushgpt.forecast import forecast, parameter_count
+from bhushgpt.forecast import parameter_count, step_seconds
 from bhushgpt.presets import RunConfig, build_model
 from bhushgpt.runs.folder import RunOptions
 from bhushgpt.runs.session import Session
@@ -108,8 +108,9 @@ def measure(text: Text, world: World, options: RunOptions, seconds: float) -> Be
         loss = _loss(config, world, options)
         batches = _batches(config, text, world)
         model = build_model(config, world.device)
-        found = forecast(config, model, batches, world.device, loss_function=loss)
-        speeds[shape] = found.tokens_per_second
+        parts = (config, model, batches, world.device)
+        seconds = step_seconds(*parts, loss_function=loss)
+        speeds[shape] = config.training.batch_size * config.model.context_length / seconds
     return Bench(speeds=speeds, pilot=_pilot(text, world, options, PILOT_SHARE * seconds, speeds))
 
 

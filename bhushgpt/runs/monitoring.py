@@ -18,7 +18,7 @@ import torch
 
 from bhushgpt.environment import python_command
 from bhushgpt.errors import UserError
-from bhushgpt.evaluation import evaluate
+from bhushgpt.evaluation import evaluate, windows_at_once
 from bhushgpt.generation import Sampling, complete_text
 from bhushgpt.language_model import LanguageModel
 from bhushgpt.roofline import matmul_limit
@@ -161,9 +161,6 @@ def machine_limit(kind: str, precision: str) -> float | None:
 GLANCES = 10
 GLANCE_TOKENS = 8192
 SAMPLE_TOKENS = 64
-# Scores that an evaluation may hold at a time, 256 MiB of them: of a large vocabulary they fill the
-# memory sooner than training does.
-SCORES = 2**26
 
 
 def usual_interval(steps: int) -> int:
@@ -173,11 +170,6 @@ def usual_interval(steps: int) -> int:
     (150, 25)
     """
     return max(25, steps // GLANCES)
-
-
-def windows_at_once(text: Text, model: LanguageModel) -> int:
-    """Return how many windows of a text to evaluate at a time, so that the scores find room."""
-    return max(1, min(64, SCORES // (model.context_length * text.tokenizer.vocab_size)))
 
 
 class Glances:
@@ -244,7 +236,8 @@ class Glances:
         return False
 
     def _held_out(self, interruption: Interruption) -> float:
-        tokens, rows = self.text.held_out[:GLANCE_TOKENS], windows_at_once(self.text, self.model)
+        tokens = self.text.held_out[:GLANCE_TOKENS]
+        rows = windows_at_once(self.model.context_length, self.text.tokenizer.vocab_size)
         if self.sharded:  # all processes compute it together: none may leave
             return evaluate(self.model, tokens, batch_size=rows).nats_per_token
         with interruption.at_once():

@@ -7,9 +7,12 @@ prompts continued.
 Lesson: notebook 17.
 """
 
+import dataclasses
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import time
+import tracemalloc
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -21,16 +24,17 @@ from bhushgpt.environment import command
 from bhushgpt.errors import UserError
 from bhushgpt.evaluation import Evaluation
 from bhushgpt.files import write_atomically
-from bhushgpt.forecast import forecast, training_memory
+from bhushgpt.forecast import TRIAL_WORK, forecast, run_memory
 from bhushgpt.generation import Sampling, complete_text
 from bhushgpt.gpt import GPT
 from bhushgpt.lora import LoRAConfig
-from bhushgpt.ngrams import Floors, ladder_table
+from bhushgpt.ngrams import HIGHEST_ORDER, Floors, count_floors, ladder_table
 from bhushgpt.runs.folder import RECORD, RunOptions
 from bhushgpt.runs.interruption import Interruption
+from bhushgpt.runs.monitoring import GLANCE_TOKENS, SAMPLE_TOKENS, usual_interval
 from bhushgpt.runs.session import Session
-from bhushgpt.runs.start import start_session
-from bhushgpt.runs.training_text import Text
+from bhushgpt.runs.start import share_of, start_session
+from bhushgpt.runs.training_text import Text, last_part
 from bhushgpt.speed import World
 from bhushgpt.storage import list_checkpoints, save_adapter
 
@@ -41,14 +45,14 @@ History = Sequence[Mapping[str, Any]]
 def describe_run(session: Session) -> str:
     """Return what is about to be trained: text, model, memory and time."""
     text, config, options = session.text, session.config, session.options
-    last_tenth = "; the last tenth is held out" if text.unit == "character" else ""
+    kept = f"; the {last_part(config.held_out)} is held out" if text.unit == "character" else ""
     how = [f"{session.world.device.type}, {options.precision}"]
     if options.compile == "on":
         how.append("compiled, which takes the first step up to a minute")
     if session.world.size > 1:
         how.append(f"{session.world.size} processes ({options.strategy})")
     lines = [
-        f"text    {text.title}: {text.size}{last_tenth}",
+        f"text    {text.title}: {text.size}{kept}",
         *([f"        {text.notice}"] if text.notice else []),
         f"model   {config.preset}: {_expectation(session)}",
         f"device  {', '.join(how)}",
@@ -63,16 +67,58 @@ def describe_run(session: Session) -> str:
 
 def _expectation(session: Session) -> str:
     """Return parameters, memory and time; the time from a trial, where one process can make it."""
-    config, world = session.config, session.world
+    config, world, how = session.config, session.world, session.loss.acceleration
     if world.size > 1:
-        memory = training_memory(config) / 2**20
+        memory = run_memory(share_of(config, world), world.device, how) / 2**20
         return (
             f"{session.model.parameter_count():,} parameters, at most {memory:,.0f} MiB a process "
             "on top of Python and torch"
         )
-    with memory_explained(config, world.device):
+    with memory_explained(config, world.device, how):
         parts = (config, session.model, session.batches, world.device)
-        return str(forecast(*parts, loss_function=session.loss))
+        found = forecast(*parts, loss_function=session.loss, maker=how)
+    seconds, counting = tried_results(session)
+    # At the end the model is still there, and its optimizer; the text is all along.
+    end = 4 * (found.parameters + 3 * found.trained) + counting
+    memory = max(found.memory_bytes, end) + session.text.memory_bytes
+    return str(dataclasses.replace(found, memory_bytes=memory, other_seconds=seconds))
+
+
+# Of the text that is counted at the end so much is tried beforehand; of what the model predicts and
+# writes, what a moment allows.
+TRIED = 1 / 16
+
+
+def tried_results(session: Session) -> tuple[float, int]:
+    """Try parts of what a run does besides its steps; return the seconds of all and bytes to count.
+
+    That are glances at the held-out text, a sample with each, and in the end the whole of it
+    judged, by the model and by counting.
+    """
+    text, steps, model = session.text, session.config.training.steps, session.model
+    length = model.context_length
+    # Two operations a weight and token, and most tokens are seen in two windows.
+    few = max(length + 1, round(TRIAL_WORK / 4 / model.parameter_count()))
+    few, part = min(few, len(text.held_out)), round(TRIED * len(text.held_out)) + 2
+    train = text.counted[: round(TRIED * len(text.counted)) + HIGHEST_ORDER]
+    judging = _seconds(lambda: session.evaluate(text.held_out[:few])) / few
+    counted = (train, text.held_out[:part], text.tokenizer.vocab_size)
+    counting = _seconds(lambda: count_floors(*counted)) / TRIED
+    tracemalloc.start()  # numpy's arrays are counted, too
+    count_floors(*counted)
+    room = round(tracemalloc.get_traced_memory()[1] / TRIED)
+    tracemalloc.stop()
+    short = (text.prompt, SAMPLE_TOKENS // 8, Sampling(seed=1))
+    writing = 8 * _seconds(lambda: list(complete_text(model, text.tokenizer, *short)))
+    glances = 1 + (steps - 1) // usual_interval(steps)
+    judged = len(text.held_out) + glances * min(GLANCE_TOKENS, len(text.held_out))
+    return judging * judged + counting + writing * glances, room
+
+
+def _seconds(action: Callable[[], Any]) -> float:
+    begin = time.perf_counter()
+    action()
+    return time.perf_counter() - begin
 
 
 def results(session: Session) -> str:
@@ -261,7 +307,7 @@ def run_demo(
         print(describe_run(session), "\n", sep="", flush=True)
         session.train(interruption)
         interruption.check()
-        print(f"\n{results(session)}")
+        print(f"\n{results(session)}\n\n{_in_words(session)}{_then_and_now(session)}")
         for seed, prompt in enumerate(PROMPTS, start=1):
             _complete(session, prompt, seed)
     print(f"\nAll of it is in {folder}: the checkpoint, curve.png, run.json, ladder.json. Next:")
@@ -273,6 +319,44 @@ def _complete(session: Session, prompt: str, seed: int) -> None:
     # A seed each: with the same draws, different prompts soon go on with the same words.
     sampling = Sampling(temperature=0.8, seed=seed)
     print(f"\n--- {prompt!r}\n{prompt}", end="")
-    for piece in complete_text(session.model, session.text.tokenizer, prompt, 200, sampling):
+    pieces = complete_text(session.model, session.text.tokenizer, prompt, 200, sampling)
+    for piece in whole_words(pieces):
         print(piece, end="", flush=True)
     print()
+
+
+def whole_words(pieces: Iterable[str]) -> Iterator[str]:
+    """Pass a text on word by word; a last one that may be cut off is left out.
+
+    >>> list(whole_words(["The c", "at sat on", " the m"]))
+    ['The ', 'cat sat ', 'on the ']
+    """
+    held = ""
+    for piece in pieces:
+        held += piece
+        end = max(held.rfind(" "), held.rfind("\n")) + 1
+        if end:
+            yield held[:end]
+            held = held[end:]
+
+
+def _in_words(session: Session) -> str:
+    """Return what the loss of a finished run means, in a sentence."""
+    unit, size = session.text.unit, session.text.tokenizer.vocab_size
+    among = session.run.record["held_out"]["perplexity"]
+    return (
+        f"At each {unit} the model is as unsure as if it chose blindly among {among:.1f} {unit}s; "
+        f"untrained, it chose among all {size:,}.\n"
+    )
+
+
+def _then_and_now(session: Session) -> str:
+    """Return what the model wrote to one prompt when it was first looked at, and at the end."""
+    samples = session.run.samples()
+    if len(samples) < 2:
+        return ""
+    lines = [f"\nThe same prompt, {samples[0]['prompt']!r}, while it learned:"]
+    for sample in (samples[0], samples[-1]):
+        words = "".join(whole_words([sample["prompt"] + sample["text"]]))
+        lines.append(f"  after {sample['step']:>5,} steps  {' '.join(words.split())}")
+    return "\n".join(lines) + "\n"

@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
 
-from torch.distributed.fsdp import FSDPModule
+import numpy as np
 from tqdm import tqdm
 
 from bhushgpt.batches import Batches
 from bhushgpt.diagnosis import SpikeDetector, explain_non_finite, memory_explained
-from bhushgpt.evaluation import Evaluation, evaluate
+from bhushgpt.evaluation import Evaluation, evaluate, windows_at_once
 from bhushgpt.files import NoRoom, one_writer
 from bhushgpt.language_model import LanguageModel
 from bhushgpt.presets import RunConfig
@@ -33,7 +33,6 @@ from bhushgpt.runs.monitoring import (
     RunLog,
     machine_limit,
     usual_interval,
-    windows_at_once,
 )
 from bhushgpt.runs.training_text import Text
 from bhushgpt.speed import (
@@ -42,6 +41,7 @@ from bhushgpt.speed import (
     Precision,
     World,
     autocast,
+    is_sharded,
     train_scaled,
 )
 from bhushgpt.storage import save_checkpoint, save_distributed, set_aside_after
@@ -248,7 +248,8 @@ class Session:
             if not self.world.is_main:
                 history = self.run.history()
             where = self.world.device
-            stack.enter_context(memory_explained(self.config, where))
+            how = self.loss.acceleration
+            stack.enter_context(memory_explained(self.config, where, how))
             # A third of a step's operations makes gradients of weights, of those trained alone.
             weights = (2 * self.model.parameter_count() + self.model.trained_count()) // 3
             log = RunLog(self.run, weights, limit, board, writes=self.world.is_main)
@@ -267,19 +268,25 @@ class Session:
                 tqdm.write(f"Spike at {spike}", file=sys.stderr)
             yield report
 
-    def evaluate(self) -> Evaluation:
+    def evaluate(self, tokens: np.ndarray | None = None) -> Evaluation:
         """Return the loss over what is judged of the held-out text, computed as in training.
 
         It shows a bar while it takes longer than a moment.
+
+        Args:
+            tokens: A part of it, instead of the whole.
         """
+        whole = tokens is None
         precision = "float32" if self.options.precision == "auto" else self.options.precision
         bar = partial(tqdm, desc="held-out text", bar_format=BAR, leave=False, delay=1)
         with autocast(self.world.device, cast(Precision, precision)):
             return evaluate(
                 self.model,
-                self.text.held_out,
-                batch_size=windows_at_once(self.text, self.model),
-                text_bytes=self.text.held_out_bytes,
+                self.text.held_out if tokens is None else tokens,
+                batch_size=windows_at_once(
+                    self.model.context_length, self.text.tokenizer.vocab_size
+                ),
+                text_bytes=self.text.held_out_bytes if whole else None,
                 watch=bar,
             )
 
@@ -311,7 +318,7 @@ def first_cause(
     All processes call it together, with what each gave to `train`.
     """
     # Sharded, a process that finds it and leaves the way back would leave the others waiting.
-    backward = not isinstance(state.model, FSDPModule)
+    backward = not is_sharded(state.model)
     cause = explain_non_finite(state, batches, training, loss.alone, backward=backward)
     found = world.gather(cause)
     return next((text for text in found if "not finite" in text), found[0])

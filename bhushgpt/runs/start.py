@@ -18,7 +18,9 @@ from bhushgpt.diagnosis import device_notices, memory_explained
 from bhushgpt.errors import UserError
 from bhushgpt.files import check_room
 from bhushgpt.forecast import check_memory, expected_bytes
+from bhushgpt.gpt import GPT
 from bhushgpt.language_model import LanguageModel
+from bhushgpt.lora import LoRAConfig
 from bhushgpt.presets import CHANGEABLE, RunConfig, build_model, preset, with_changes
 from bhushgpt.replay import shared_out
 from bhushgpt.runs.fine_tuning import (
@@ -55,8 +57,18 @@ from bhushgpt.speed import (
     sharing_notices,
     wrap,
 )
-from bhushgpt.storage import Checkpoint, config_to_dict, load_checkpoint, load_distributed
+from bhushgpt.storage import (
+    Checkpoint,
+    config_to_dict,
+    load_checkpoint,
+    load_distributed,
+    refuse_other_model,
+    save_checkpoint,
+)
+from bhushgpt.tokenizers import Tokenizer, UnknownCharacter
 from bhushgpt.training import TrainState
+
+IMPORTED = "imported"
 
 
 def start_session(
@@ -68,6 +80,7 @@ def start_session(
     steps: int | None = None,
     accumulation: int | None = None,
     changes: Mapping[str, Any] | None = None,
+    init_from: Path | None = None,
     options: RunOptions | None = None,
 ) -> Session:
     """Return a fresh run in the folder `out`.
@@ -80,6 +93,7 @@ def start_session(
         steps: Instead of the preset's.
         accumulation: Parts that a batch is computed in, instead of the preset's.
         changes: Other settings than the preset's, by name: see `presets.CHANGEABLE`.
+        init_from: A run, or a checkpoint of one, whose weights it begins with; of the same sizes.
         options: How it is computed and saved.
 
     Raises:
@@ -88,11 +102,47 @@ def start_session(
     # A wrong name or number shows before the work.
     asked = (steps, accumulation, changes or {})
     draft = _config(preset_name, 2, *asked)
-    text = open_text(
-        corpus_name, held_out=draft.held_out, context_length=draft.model.context_length
-    )
+    first = None
+    if init_from is not None:
+        first = load_checkpoint(init_from, world.device, optimizer=False)
+    try:
+        text = open_text(
+            corpus_name,
+            held_out=draft.held_out,
+            context_length=draft.model.context_length,
+            tokenizer=first and first.tokenizer,
+        )
+    except UnknownCharacter as error:
+        raise UserError(
+            f"{error} The command finetune can leave such characters out: --unknown skip."
+        ) from error
     config = _config(preset_name, text.tokenizer.vocab_size, *asked)
-    return begin_session(config, text, corpus_name, world, out, options or RunOptions())
+    given = (config, text, corpus_name, world, out, options or RunOptions())
+    if first is None:
+        return begin_session(*given)
+    return begin_session(
+        *given,
+        model=_with_weights(config, first, world),
+        notices=[f"It begins with the weights of {first.folder}, and with nothing else of it."],
+        facts={"init_from": str(first.folder.absolute())},
+    )
+
+
+def _with_weights(config: RunConfig, first: Checkpoint, world: World) -> LanguageModel:
+    """Return the model of a run with the weights of another one in it, whatever its dropout was.
+
+    Raises:
+        UserError: If they do not fit; the message names each difference.
+    """
+    trained = plain_model(first.state.model)
+    asked, had = config.model, first.config.model
+    had = had.plain if isinstance(had, LoRAConfig) else had
+    if type(asked) is type(had) and (dropout := getattr(had, "dropout", None)) is not None:
+        asked = dataclasses.replace(asked, dropout=dropout)  # type: ignore[call-arg]
+    refuse_other_model(had, asked, first.tokenizer)
+    model = build_model(config, world.device)
+    model.load_state_dict(trained.state_dict())
+    return model
 
 
 def start_fine_tuning(
@@ -145,6 +195,50 @@ def start_fine_tuning(
     )
 
 
+def import_run(model: GPT, tokenizer: Tokenizer, source: str, corpus_name: str, out: Path) -> Text:
+    """Make a run in the folder `out` of a model that was trained elsewhere, at its step 0.
+
+    It can be completed, measured and fine-tuned like any other, and trained on as `gpt-v2-mini` is.
+
+    Args:
+        model: The model.
+        tokenizer: Its tokenizer.
+        source: Where it comes from, for the record.
+        corpus_name: The text that it is measured on, and that fine-tuning does not forget.
+        out: The run's folder, new or empty.
+
+    Returns:
+        The text, as the model reads it.
+
+    Raises:
+        UserError: If tokenizer, text and model do not fit together, or the folder is not free.
+    """
+    if tokenizer.vocab_size != model.config.vocab_size:
+        raise UserError(
+            f"The model in {source} has {model.config.vocab_size:,} tokens and its tokenizer "
+            f"{tokenizer.vocab_size:,}: they do not belong together."
+        )
+    usual = preset("gpt-v2-mini", tokenizer.vocab_size)
+    config = dataclasses.replace(usual, preset=IMPORTED, model=model.config)
+    length = model.config.context_length
+    try:
+        text = open_text(
+            corpus_name, held_out=config.held_out, context_length=length, tokenizer=tokenizer
+        )
+    except UserError as error:
+        raise UserError(f"{error} To measure the model on another text: --corpus FILE.") from error
+    world = World(device=torch.device("cpu"))
+    record = first_record(config, text, corpus_name) | {"imported_from": source}
+    check_room(out, expected_bytes(config), "The run")
+    RunFolder.create(out, record | machine_facts(RunOptions(), world))
+    try:
+        save_checkpoint(out, TrainState.fresh(model, config.training), config, tokenizer)
+    except BaseException:
+        (out / RECORD).unlink(missing_ok=True)
+        raise
+    return text
+
+
 def begin_session(
     config: RunConfig,
     text: Text,
@@ -175,8 +269,8 @@ def begin_session(
     Raises:
         UserError: For anything that cannot be used; nothing is written then.
     """
-    check_memory(config, world.device)
     options, acceleration, more = accelerated(options, config, world)
+    check_memory(share_of(config, world), world.device, acceleration)
     state, loss = _built(config, acceleration, options, world, model)
     record = {**first_record(config, text, corpus_name), **(facts or {})}
     run = _new_folder(out, config, record, options, world)
@@ -200,6 +294,16 @@ def _config(
     return with_accumulation(
         with_changes(preset(name, vocab_size, steps=steps), changes), accumulation
     )
+
+
+def share_of(config: RunConfig, world: World) -> RunConfig:
+    """Return the settings of what one of several processes computes: its part of each batch."""
+    if world.size == 1:
+        return config
+    parts = config.training.accumulation_steps
+    rows = parts * max(1, config.training.batch_size // (parts * world.size))
+    training = dataclasses.replace(config.training, batch_size=rows)
+    return dataclasses.replace(config, training=training)
 
 
 def with_accumulation(config: RunConfig, accumulation: int | None) -> RunConfig:
@@ -241,7 +345,7 @@ def _built(
     world: World,
     model: LanguageModel | None,
 ) -> tuple[TrainState, AcceleratedLoss]:
-    with memory_explained(config, world.device):
+    with memory_explained(config, world.device, acceleration):
         model = model or build_model(config, world.device)
         parts = config.training.accumulation_steps
         loss = wrap(model, acceleration, world, options.strategy, accumulation_steps=parts)
@@ -278,7 +382,7 @@ def open_session(folder: Path, device: torch.device, corpus: str | None = None) 
         UserError: If there is no run or no checkpoint, or the text is gone or no longer the same.
     """
     run = run_of(folder)
-    checkpoint = load_checkpoint(folder, device)
+    checkpoint = load_checkpoint(folder, device, optimizer=False)
     text = text_of(run, checkpoint.config, checkpoint.tokenizer, corpus)
     world = World(device=device)
     return Session(
@@ -368,7 +472,7 @@ def resume_session(
         notices.append(f"Other than before, as it is asked for now: {'; '.join(changes)}.")
     origin = stored_origin(run, config, checkpoint.tokenizer)
     text = text_of(run, config, checkpoint.tokenizer, corpus)
-    with memory_explained(config, world.device):
+    with memory_explained(config, world.device, acceleration):
         parts = config.training.accumulation_steps
         model = checkpoint.state.model
         loss = wrap(model, acceleration, world, options.strategy, accumulation_steps=parts)

@@ -56,6 +56,12 @@ class Text:
         return len(self.train) + len(self.held_out)
 
     @property
+    def memory_bytes(self) -> int:
+        """Bytes of the ids that are in the memory: prepared ones stay on the disk."""
+        parts = (self.train, self.held_out)
+        return sum(ids.nbytes for ids in parts if type(ids) is np.ndarray)
+
+    @property
     def counted(self) -> np.ndarray:
         """The tokens that the floors are counted on: the first ones, if there are very many."""
         return np.asarray(self.train[:COUNTED_TOKENS])
@@ -123,7 +129,7 @@ def open_text(
         train=train,
         held_out=judged,
         held_out_bytes=len(tokenizer.decode(judged[1:]).encode()),
-        held_out_is=_part_in_words("the held-out last tenth", judged, kept),
+        held_out_is=_part_in_words(f"the held-out {last_part(held_out)}", judged, kept),
         notice=" ".join(filter(None, [corpus.notice, _others(corpus.text, tokenizer, unknown)])),
     )
 
@@ -149,6 +155,15 @@ def spread_pieces(
     length = most // n_pieces
     starts = np.linspace(0, len(tokens) - length, n_pieces).astype(int)
     return np.concatenate([tokens[start : start + length] for start in starts])
+
+
+def last_part(share: float) -> str:
+    """Return the words for the last share of a text.
+
+    >>> last_part(0.1), last_part(0.25), last_part(0.001)
+    ('last tenth', 'last 25%', 'last 0.1%')
+    """
+    return "last tenth" if share == 0.1 else f"last {100 * share:g}%"
 
 
 def _part_in_words(whole: str, judged: np.ndarray, kept: Sequence[int] | np.ndarray) -> str:

@@ -171,14 +171,16 @@ def _not_utf8(raw: bytes, offset: int, name: str, short: str) -> str:
     around = raw[first : max(raw.find(b"\n", offset + 20_000), 0) or len(raw)][:100_000]
     likely = [match.encoding for match in charset_normalizer.from_bytes(around)][:3]
     if sum(byte >= 0x80 for byte in around) < 0.25 * len(around):  # an accent here and there
-        likely = [*_WESTERN[:3], *likely]
-    readings: dict[str, str] = {}
+        likely = [*_WESTERN, *likely]
+    odd: dict[str, int] = {}
     for encoding in [*likely, *_WESTERN, *_OTHERS]:
         try:
-            around.decode(encoding)
-            reading = line.decode(encoding, errors="ignore").strip()
+            odd[encoding] = _odd_places(around.decode(encoding))
         except (UnicodeDecodeError, LookupError):
             continue
+    readings: dict[str, str] = {}
+    for encoding in sorted(odd, key=odd.__getitem__):  # of equal ones the likelier stays first
+        reading = line.decode(encoding, errors="ignore").strip()
         if reading.isprintable() and reading not in readings.values():
             readings[encoding.replace("_", "-")] = reading[:50]
     said = (
@@ -192,6 +194,20 @@ def _not_utf8(raw: bytes, offset: int, name: str, short: str) -> str:
         f"{said}. In other encodings the line reads:{shown}\nTake the one that "
         f"reads right. {_convert(name, next(iter(readings)))}"
     )
+
+
+_IN_A_WORD = re.compile(r"(?<=[^\W\d_])[^\w\s'\u2019.,:;!?/()-]+(?=[^\W\d_])")
+
+
+def _odd_places(text: str) -> int:
+    """Return how often a sign or a capital stands inside a word, as it does in a wrong encoding.
+
+    Example:
+        >>> _odd_places("na•ve Gr¸fle бЮВЮ"), _odd_places("naïve Grüße, McCoy")
+        (5, 1)
+    """
+    capitals = sum(a.isalpha() and b.isupper() for a, b in itertools.pairwise(text))
+    return capitals + len(_IN_A_WORD.findall(text))
 
 
 def _convert(name: str, encoding: str) -> str:

@@ -139,10 +139,7 @@ def corpora() -> dict[str, CorpusEntry]:
         >>> corpora()["sherlock"].author, corpora()["sherlock"].distinct
         ('Arthur Conan Doyle', 79)
     """
-    # An installed package carries its own copy of the registry.
-    installed = Path(__file__).with_name("corpora.toml")
-    checkout = project_root() / "datasets" / "corpora.toml"
-    file = installed if installed.is_file() else checkout
+    file = project_root() / "datasets" / "corpora.toml"
     return {
         name: _entry(name, data) for name, data in tomllib.loads(file.read_text("utf-8")).items()
     }

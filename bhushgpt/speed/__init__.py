@@ -19,6 +19,7 @@ from bhushgpt.speed.distributed import (
     Strategy,
     World,
     agreed_path,
+    is_sharded,
     join_world,
     one_voice,
     shard,
@@ -26,6 +27,7 @@ from bhushgpt.speed.distributed import (
     wrap,
 )
 from bhushgpt.speed.large_vocabulary import chunked_loss
+from bhushgpt.speed.peak_bytes import PeakBytes
 from bhushgpt.speed.precision import (
     GradientScaler,
     Precision,

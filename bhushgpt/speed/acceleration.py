@@ -87,6 +87,10 @@ class Acceleration:
         if self.chunk_tokens < 0:
             raise UserError(f"chunk_tokens is {self.chunk_tokens}: it must be at least 0.")
 
+    def loss_function(self) -> "AcceleratedLoss":
+        """Return a loss function that computes so; `accelerate` looks at the model first."""
+        return AcceleratedLoss(self)
+
 
 def pick_acceleration(
     device: torch.device | str,

@@ -30,6 +30,7 @@ import atexit
 import contextlib
 import gc
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -41,7 +42,6 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.distributed_c10d import PrefixStore
-from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
@@ -266,12 +266,24 @@ def wrap(
 
 def shard(model: nn.Module, world: World) -> None:
     """Share a model's weights out among all processes, in place, block by block."""
-    if isinstance(model, FSDPModule):
+    if is_sharded(model):
         return
+    from torch.distributed.fsdp import fully_shard  # a second to load, and few need it
+
     mesh = init_device_mesh(world.device.type, (world.size,))
     for block in getattr(model, "blocks", ()):
         fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh)
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Return whether a model's weights are shared out among processes.
+
+    >>> is_sharded(nn.Linear(3, 2))
+    False
+    """
+    fsdp = sys.modules.get("torch.distributed.fsdp")  # where it is not loaded, nothing is sharded
+    return fsdp is not None and isinstance(model, fsdp.FSDPModule)
 
 
 class _Inside(nn.Module):
@@ -292,7 +304,7 @@ class _TogetherLoss(AcceleratedLoss):
     def __init__(self, model: nn.Module, alone: AcceleratedLoss, world: World, parts: int) -> None:
         super().__init__(alone.acceleration)
         self.alone, self.scaler, self.world, self.parts = alone, alone.scaler, world, parts
-        self.sharded = isinstance(model, FSDPModule)
+        self.sharded = is_sharded(model)
         self.inside: nn.Module = _Inside(model, alone)
         if not self.sharded:
             cards = None if abilities(world.device).host else [world.device]

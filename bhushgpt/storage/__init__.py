@@ -9,6 +9,7 @@ from bhushgpt.storage.checkpoints import (
     config_to_dict,
     load_checkpoint,
     load_weights,
+    refuse_other_model,
     save_checkpoint,
 )
 from bhushgpt.storage.distributed import load_distributed, save_distributed

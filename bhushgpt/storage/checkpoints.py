@@ -31,11 +31,12 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from bhushgpt.errors import UserError
 from bhushgpt.files import of_kind, read_json
-from bhushgpt.forecast import check_memory, other_bytes
+from bhushgpt.forecast import loading_memory, other_bytes, refuse_too_large
 from bhushgpt.kinds import MODELS, TRAININGS, class_of, name_of
 from bhushgpt.presets import RunConfig
 from bhushgpt.storage.run_folder import (
     MANIFEST,
+    FileFacts,
     followed,
     latest_checkpoint,
     new_checkpoint,
@@ -55,6 +56,7 @@ from bhushgpt.storage.tensors import (
     save_tensors,
     tied_names,
     weights_once,
+    write_tensors,
 )
 from bhushgpt.tokenizers import Tokenizer, tokenizer_from_dict
 from bhushgpt.training import TrainState
@@ -110,10 +112,12 @@ def save_checkpoint(
         UserError: If it cannot be written, or another run is writing there; what was saved before
             stays. A `NoRoom` if the disk is full.
     """
-    weights = {name: tensor.contiguous() for name, tensor in weights_once(state).items()}
+    weights = weights_once(state)
     tensors, groups = optimizer_parts(state)
     needed = sum(t.nbytes for t in [*weights.values(), *tensors.values()]) + other_bytes(config)
-    with new_checkpoint(folder, state.step, keep=keep, best=best, needed=needed) as temporary:
+    known: dict[str, FileFacts] = {}
+    parts = (folder, state.step)
+    with new_checkpoint(*parts, keep=keep, best=best, needed=needed, known=known) as temporary:
         write_settings(
             temporary,
             step=state.step,
@@ -122,8 +126,8 @@ def save_checkpoint(
             groups=groups,
             extra=extra or {},
         )
-        save_file(weights, temporary / MODEL)
-        save_file(tensors, temporary / OPTIMIZER)
+        known[MODEL] = write_tensors(weights, temporary / MODEL)
+        known[OPTIMIZER] = write_tensors(tensors, temporary / OPTIMIZER)
     return folder.expanduser() / f"step_{state.step:08d}"
 
 
@@ -369,9 +373,8 @@ def read_state(
     """
     config = settings.config
     check_weights(folder, config)
-    # As little as using it takes: a run from a larger machine may be completed on a smaller one.
-    one_row = dataclasses.replace(config.training, batch_size=1, accumulation_steps=1)
-    check_memory(dataclasses.replace(config, training=one_row), device)
+    # As little as holding it takes: a run from a larger machine may be completed on a smaller one.
+    refuse_too_large(config, device, loading_memory(config, optimizer=optimizer))
     with _weights_without_memory():
         model = config.model.build()
     _fill(model, plain_names(load_tensors(folder / MODEL, device)))

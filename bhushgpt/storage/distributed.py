@@ -18,13 +18,6 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.hf_storage import (
-    HuggingFaceStorageReader,
-    HuggingFaceStorageWriter,
-)
-from torch.distributed.checkpoint.state_dict_loader import load
-from torch.distributed.checkpoint.state_dict_saver import save
 
 from bhushgpt.errors import UserError
 from bhushgpt.presets import RunConfig, build_model
@@ -111,6 +104,11 @@ def _on_main(world: World, action: Callable[[], Any]) -> Any:
 
 def _write(tensors: dict[str, Tensor], folder: Path, name: str, world: World) -> UserError | None:
     """Write tensors, of which every process has a share, into one file; return what went wrong."""
+    # Here and below: a second to load, and a process that is alone needs none of it.
+    from torch.distributed.checkpoint.api import CheckpointException
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
+    from torch.distributed.checkpoint.state_dict_saver import save
+
     parts = folder / f"{name}.parts"
 
     def join() -> None:
@@ -163,6 +161,9 @@ def load_distributed(folder: Path, world: World, strategy: str = "ddp") -> Check
 
 
 def _read_shares(folder: Path, settings: Settings, world: World) -> TrainState:
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+    from torch.distributed.checkpoint.state_dict_loader import load
+
     check_weights(folder, settings.config)
     model = build_model(settings.config, world.device)
     shard(model, world)

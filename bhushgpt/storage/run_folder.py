@@ -25,7 +25,7 @@ import os
 import re
 import shutil
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, NotRequired, TypedDict
@@ -132,7 +132,9 @@ class Manifest(TypedDict):
     sha256: str
 
 
-def write_manifest(folder: Path, *, best: bool = False) -> None:
+def write_manifest(
+    folder: Path, *, best: bool = False, known: Mapping[str, FileFacts] | None = None
+) -> None:
     """Write `manifest.json` over the files now in a folder, and see everything onto the disk.
 
     It is written last: a folder without one is a save that was interrupted.
@@ -140,9 +142,11 @@ def write_manifest(folder: Path, *, best: bool = False) -> None:
     Args:
         folder: A checkpoint in the making.
         best: Whether it is the best so far; a copy of the run without the file `best` still knows.
+        known: What is known of some files already, from writing them; these are not read.
     """
     names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    files = {name.as_posix(): fingerprint(folder / name) for name in names}
+    known = known or {}
+    files = {n.as_posix(): known.get(n.as_posix()) or fingerprint(folder / n) for n in names}
     for name in names:
         flush(folder / name)
     contents = {"format": FORMAT, "files": files} | ({"best": True} if best else {})
@@ -406,7 +410,13 @@ def _size(path: Path) -> int:
 
 @contextmanager
 def new_checkpoint(
-    folder: Path, step: int, *, keep: int = 2, best: bool = False, needed: int = 0
+    folder: Path,
+    step: int,
+    *,
+    keep: int = 2,
+    best: bool = False,
+    needed: int = 0,
+    known: Mapping[str, FileFacts] | None = None,
 ) -> Iterator[Path]:
     """Make a checkpoint: write its files into the folder you are given, and leave the `with`.
 
@@ -420,6 +430,7 @@ def new_checkpoint(
         keep: How many checkpoints to keep; `best` and `last` stay besides.
         best: Whether this is the best so far.
         needed: Bytes that will be written, if known; checked first.
+        known: Filled inside the `with`: see `write_manifest`.
 
     Yields:
         A temporary folder.
@@ -445,7 +456,7 @@ def new_checkpoint(
             check_room(folder, needed, f"The checkpoint of step {step}")
             temporary.mkdir()
             yield temporary
-            _finish(temporary, folder / name, best=best)
+            _finish(temporary, folder / name, best=best, known=known)
         except (OSError, SafetensorError) as error:
             remove(temporary)
             raise _not_written(folder, step, needed, error) from error
@@ -454,9 +465,11 @@ def new_checkpoint(
         _after(folder, name, keep=keep, best=best)
 
 
-def _finish(temporary: Path, target: Path, *, best: bool) -> None:
+def _finish(
+    temporary: Path, target: Path, *, best: bool, known: Mapping[str, FileFacts] | None
+) -> None:
     """Complete a checkpoint and give it its name, in the place of one that has it."""
-    write_manifest(temporary, best=best)
+    write_manifest(temporary, best=best, known=known)
     # Libraries make files that only their owner may read. The manifest was made the normal way.
     mode = (temporary / MANIFEST).stat().st_mode
     for file in (path for path in temporary.rglob("*") if path.is_file()):

@@ -9,10 +9,12 @@ numbers have those of their generators.
 Lesson: notebook 11. Source: github.com/huggingface/safetensors, "Format".
 """
 
+import hashlib
+import json
 import math
 import os
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,15 +25,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_optimizer_state_dict,
-    set_optimizer_state_dict,
-)
 
 from bhushgpt.devices import restore_random
 from bhushgpt.errors import UserError
 from bhushgpt.files import flush, named_in_utf8, open_regular, refuse_pointer
+from bhushgpt.storage.run_folder import FileFacts
 from bhushgpt.training import TrainState
 
 # The largest GPT-2 has 580 tensors, and AdamW three for each: a few hundred kilobytes of header.
@@ -169,6 +167,50 @@ def save_tensors(
         temporary.unlink(missing_ok=True)
 
 
+def write_tensors(tensors: Mapping[str, Tensor], file: Path) -> FileFacts:
+    """Write a safetensors file, and return its size and its sha256, taken while it is written.
+
+    One tensor after the other, so that no second copy of all is made, and nothing has to be read
+    again to know what was written.
+
+    Raises:
+        UserError: If there are numbers of a kind that no model here has.
+        OSError: If it cannot be written.
+
+    >>> import hashlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder, "a.safetensors")
+    ...     facts = write_tensors({"a": torch.arange(3.0)}, file)
+    ...     facts["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest(), load_tensors(file)
+    (True, {'a': tensor([0., 1., 2.])})
+    """
+    codes = {dtype: code for code, dtype in KINDS.items()}
+    # The widest numbers first: so all begin where numbers of their width may.
+    ordered = sorted(tensors.items(), key=lambda pair: -pair[1].element_size())
+    header, place = {}, 0
+    for name, tensor in ordered:
+        if tensor.dtype not in codes:
+            raise UserError(f"{name} has numbers of the kind {tensor.dtype}, which is not saved.")
+        offsets = [place, place := place + tensor.nbytes]
+        kind, shape = codes[tensor.dtype], list(tensor.shape)
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": offsets}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    digest = hashlib.sha256()
+    with file.open("wb") as stream:
+        for raw in _pieces(text, [tensor for _, tensor in ordered]):
+            digest.update(raw)
+            stream.write(raw)
+    return {"bytes": 8 + len(text) + place, "sha256": digest.hexdigest()}
+
+
+def _pieces(header: bytes, tensors: list[Tensor]) -> Iterator[Any]:
+    yield len(header).to_bytes(8, "little")
+    yield header
+    for tensor in tensors:
+        yield tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+
+
 def read_facts(file: Path) -> dict[str, str]:
     """Return the texts in the header of a safetensors file, checked like its tensors.
 
@@ -261,6 +303,9 @@ def optimizer_slots(state: TrainState) -> tuple[dict[str, Tensor], list[dict[str
 
     One that keeps nothing yet gets zeros for it, as if it had made a step: see `optimizer_parts`.
     """
+    # A second to load; whoever uses a model and trains none does without.
+    from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
+
     found: Any = get_optimizer_state_dict(state.model, state.optimizer)
     slots = {
         f"{plain_name(name)}.{what}": value
@@ -331,6 +376,8 @@ def restore_optimizer(
     groups: list[dict[str, Any]],
 ) -> None:
     """Give an optimizer back what `optimizer_parts` has taken, known to fit its slots."""
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, set_optimizer_state_dict
+
     kept: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         name, _, what = key.rpartition(".")

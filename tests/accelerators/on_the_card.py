@@ -18,6 +18,8 @@ from bhushgpt.evaluation import evaluate
 from bhushgpt.generation import Sampling, generate
 from bhushgpt.gpt import GPT, GPTConfig
 from bhushgpt.kv_cache import Cached
+from bhushgpt.modern_gpt import ModernConfig
+from bhushgpt.modern_layers import GroupedAttention
 from bhushgpt.presets import RunConfig
 from bhushgpt.speed import (
     Acceleration,
@@ -31,7 +33,7 @@ from bhushgpt.speed import (
     wrap,
 )
 from bhushgpt.speed.distributed import _own_randomness
-from bhushgpt.storage import checkpoints, load_checkpoint, save_checkpoint
+from bhushgpt.storage import load_checkpoint, save_checkpoint
 from bhushgpt.tokenizers import CharTokenizer
 from bhushgpt.training import TrainState, step_randomness, train
 from bhushgpt.training_config import TrainingConfig
@@ -60,7 +62,7 @@ def config(steps: int = 2, dropout: float = 0.2, accumulation_steps: int = 1) ->
 
 def fresh(run: RunConfig, device: torch.device) -> TrainState:
     torch.manual_seed(0)
-    return TrainState.fresh(GPT(run.model).to(device), run.training)  # type: ignore[arg-type]
+    return TrainState.fresh(run.model.build().to(device), run.training)
 
 
 def batches(device: torch.device) -> Batches:
@@ -96,6 +98,17 @@ def test_training_gives_the_cpus_losses(card, how, tolerance):
     assert losses(run, card, how) == pytest.approx(losses(run, CPU, how), abs=tolerance)
 
 
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_the_modern_parts_train_there_as_on_the_cpu(card, monkeypatch, precision):
+    sizes = {"vocab_size": V, "context_length": 8, "n_layer": 1, "n_head": 2, "n_embd": 16}
+    modern = ModernConfig(**sizes, n_kv_head=1, n_expert=2, window=4, zero_init=False)  # type: ignore[arg-type]
+    run = dataclasses.replace(config(), model=modern)
+    expected = losses(run, CPU, Acceleration(precision=precision))
+    monkeypatch.setattr(GroupedAttention, "explicit", lambda *parts: pytest.fail("explicit"))
+    found = losses(run, card, Acceleration(precision=precision))
+    assert found == pytest.approx(expected, abs=1e-5 if precision == "float32" else 2e-3)
+
+
 def test_its_weights_and_optimizer_are_there_and_fused(card):
     state = fresh(config(), card)
     assert state.optimizer.defaults["fused"] is True
@@ -107,9 +120,6 @@ def test_its_weights_and_optimizer_are_there_and_fused(card):
 
 
 def test_a_card_without_one_pass_optimizers_trains_and_goes_on(tmp_path, monkeypatch):
-    # safetensors fetches a card's numbers by itself, from memory that an imaginary one has not.
-    save = checkpoints.save_file
-    monkeypatch.setattr(checkpoints, "save_file", lambda found, file: save(as_held(found), file))
     run = config(steps=3)
     with imaginary_card() as card:  # as a Mac's GPU
         whole = fresh(run, card)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from kill_table import assert_exercise
+from kill_table import assert_exercise, assert_right
 
 from bhushgpt.exercises.nb06_embeddings import (
     context_windows,
@@ -151,11 +151,10 @@ def test_the_kill_table_of_table_gradient():
     )
 
 
-@pytest.mark.parametrize(
-    "answer", [by_one_hot, by_index_add, by_accumulating_put, by_comparing, by_the_library]
-)
-def test_other_right_answers_to_table_gradient(answer):
-    assert table_gradient.judge(answer).status == "right"
+def test_other_right_answers_to_table_gradient():
+    assert_right(
+        table_gradient, by_one_hot, by_index_add, by_accumulating_put, by_comparing, by_the_library
+    )
 
 
 # 2. The window of each place
@@ -287,11 +286,10 @@ def test_the_kill_table_of_context_windows():
     )
 
 
-@pytest.mark.parametrize(
-    "answer", [by_library_unfold, by_a_table_of_places, by_growing_rows, by_columns]
-)
-def test_other_right_answers_to_context_windows(answer):
-    assert context_windows.judge(answer).status == "right"
+def test_other_right_answers_to_context_windows():
+    assert_right(
+        context_windows, by_library_unfold, by_a_table_of_places, by_growing_rows, by_columns
+    )
 
 
 # 3. Steps and epochs
@@ -410,9 +408,8 @@ def test_the_kill_table_of_epoch_steps():
     )
 
 
-@pytest.mark.parametrize("answer", [by_whole_numbers, by_counting, by_remainder])
-def test_other_right_answers_to_epoch_steps(answer):
-    assert epoch_steps.judge(answer).status == "right"
+def test_other_right_answers_to_epoch_steps():
+    assert_right(epoch_steps, by_whole_numbers, by_counting, by_remainder)
 
 
 # 4. Gradients by hand
@@ -632,9 +629,8 @@ def test_the_kill_table_of_mlp_gradients():
     assert_exercise(mlp_gradients, gradients_stub, GRADIENTS_KILLED)
 
 
-@pytest.mark.parametrize("answer", [by_autograd, by_questions, by_einsum, backwards])
-def test_other_right_answers_to_mlp_gradients(answer):
-    assert mlp_gradients.judge(answer).status == "right"
+def test_other_right_answers_to_mlp_gradients():
+    assert_right(mlp_gradients, by_autograd, by_questions, by_einsum, backwards)
 
 
 def test_the_key_of_mlp_gradients_is_what_autograd_gives():

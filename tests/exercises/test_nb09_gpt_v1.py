@@ -112,6 +112,6 @@ def test_the_kill_table_of_text_vectors():
             (lambda x, n: x[:, n - 1]): "Pair them",
             (lambda x, n: x.mean(1)): "filling included",
             (lambda x, n: x[:, 0]): "nothing but itself",
-            (lambda x, n: x[0, n - 1]): "not the vectors",
+            (lambda x, n: x[0, n - 1].repeat(1, 1)): "not those of the formula",
         },
     )

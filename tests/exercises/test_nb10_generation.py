@@ -295,7 +295,7 @@ def test_the_kill_table_of_write_until() -> None:
 def head_stub(new, positions, keys, values, w_q, w_k, w_v): ...
 
 
-def head(new, place, keys, values, w_q, w_k, w_v, *, divide=2.0, first=False, alone=False):
+def head(new, place, keys, values, w_q, w_k, w_v, *, divide=5**0.5, first=False, alone=False):
     x = new + place
     old = keys, values
     rows = [(keys, (x @ w_k)[None]), (values, (x @ w_v)[None])]
@@ -330,7 +330,7 @@ def no_scale(new, positions, keys, *rest):
 
 
 def scale_without_the_root(new, positions, keys, *rest):
-    return head(new, positions[len(keys)], keys, *rest, divide=4.0)
+    return head(new, positions[len(keys)], keys, *rest, divide=5.0)
 
 
 def puts_the_new_key_first(new, positions, keys, *rest):

@@ -1,8 +1,7 @@
 """The checkers of notebook 12 know the mistakes that people make."""
 
-import pytest
 import torch
-from kill_table import assert_exercise
+from kill_table import assert_exercise, assert_right
 
 from bhushgpt.exercises.nb12_when_training_goes_wrong import looks_ahead, memorising_since
 from bhushgpt.language_model import eval_mode
@@ -39,7 +38,7 @@ def from_behind(model, ids):
     model.eval()
     found = False
     for place in reversed(range(1, ids.shape[1])):
-        other = torch.cat([ids[:, :place], 6 - ids[:, place:]], dim=1)
+        other = torch.cat([ids[:, :place], (ids[:, place:] + 3) % 7], dim=1)
         gap = (model(other) - model(ids))[0, :place].abs()
         found |= gap.max().item() > 1e-5
     model.train(was)
@@ -163,12 +162,10 @@ def test_looks_ahead():
     assert_exercise(looks_ahead, looking_stub, wrong)
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [by_growing_prefixes, from_behind, one_place_after_another, both_in_one_batch],
-)
-def test_right_ways_to_look_ahead(answer):
-    assert looks_ahead.judge(answer).status == "right", looks_ahead.judge(answer)
+def test_right_ways_to_look_ahead():
+    assert_right(
+        looks_ahead, by_growing_prefixes, from_behind, one_place_after_another, both_in_one_batch
+    )
 
 
 # 2. Since when does it memorise?
@@ -301,6 +298,5 @@ def test_memorising_since():
     assert_exercise(memorising_since, since_stub, wrong)
 
 
-@pytest.mark.parametrize("answer", [by_a_loop, by_sorting, by_tensors])
-def test_right_ways_to_tell_memorising(answer):
-    assert memorising_since.judge(answer).status == "right", memorising_since.judge(answer)
+def test_right_ways_to_tell_memorising():
+    assert_right(memorising_since, by_a_loop, by_sorting, by_tensors)

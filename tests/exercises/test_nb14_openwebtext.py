@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from kill_table import assert_exercise
 
-from bhushgpt.exercises.nb14_openwebtext import one_row, side_of, tar_header, window
+from bhushgpt.exercises.nb14_openwebtext import passes, side_of, tar_header, window
 
 # --- tar_header
 
@@ -110,63 +110,30 @@ SIDES = [
 ]
 
 
-# --- one_row
+# --- passes
 
 
-def no_marks(pages, tokenizer):
-    return [i for page in pages for i in tokenizer.encode_ordinary(page)]
+def read(tokens, weights, budget):
+    total = sum(weights.values())
+    return {name: budget * weights[name] / total for name in tokens}
 
 
-def between(pages, tokenizer):
-    return one_row.reference(pages, tokenizer)[:-1]
+def popped(tokens, weights, budget):
+    found = passes.reference(tokens, weights, budget)
+    weights.clear()
+    return found
 
 
-def before(pages, tokenizer):
-    return [i for page in pages for i in (tokenizer.eot_id, *tokenizer.encode_ordinary(page))]
-
-
-def one_mark(pages, tokenizer):
-    return [*no_marks(pages, tokenizer), tokenizer.eot_id]
-
-
-def as_text(pages, tokenizer):
-    return tokenizer.encode("<|endoftext|>".join(pages))
-
-
-def as_text_behind(pages, tokenizer):
-    return tokenizer.encode("".join(page + "<|endoftext|>" for page in pages))
-
-
-def special_everywhere(pages, tokenizer):
-    ids = one_row.reference(pages, tokenizer)
-    return [tokenizer.eot_id if i == 0 else i for i in ids]
-
-
-def nested(pages, tokenizer):
-    return [[*tokenizer.encode_ordinary(page), tokenizer.eot_id] for page in pages]
-
-
-def sorted_pages(pages, tokenizer):
-    return one_row.reference(sorted(pages, reverse=True), tokenizer)
-
-
-def empties(pages, tokenizer):
-    ids = one_row.reference(pages, tokenizer)
-    pages.clear()
-    return ids
-
-
-ROWS = [
-    (no_marks, "nothing stands between"),
-    (between, "the last page is missing"),
-    (before, "the mark stands before"),
-    (one_mark, "one mark for all pages"),
-    (as_text, "was put into the text"),
-    (as_text_behind, "was put behind each text"),
-    (special_everywhere, "got the special id in its middle"),
-    (nested, "lists inside the list"),
-    (sorted_pages, "the row should be"),
-    (empties, "your code changes `pages`"),
+PASSES = [
+    (lambda t, w, n: {k: n * w[k] / t[k] for k in t}, "the weights were taken as they are"),
+    (lambda t, w, n: {k: n * w[k] / sum(t.values()) * 0.25 for k in t}, "tokens of all sources"),
+    (lambda t, w, n: {"web": w["web"] / 8, "books": w["web"] / 4}, "the budget was not used"),
+    (read, "these are the tokens that are read"),
+    (lambda t, w, n: {k: n / t[k] for k in t}, "the same budget"),
+    (lambda t, w, n: {k: 1 / v for k, v in passes.reference(t, w, n).items()}, "upside down"),
+    (lambda t, w, n: {"web": 0.375}, "the names should be"),
+    (lambda t, w, n: {k: 2.0 for k in t}, "web should be 0.375"),
+    (popped, "your code changes `weights`"),
 ]
 
 
@@ -196,7 +163,7 @@ WINDOWS = [
     [
         (tar_header, lambda block: ..., HEADERS),
         (side_of, lambda page, share: ..., SIDES),
-        (one_row, lambda pages, tokenizer: ..., ROWS),
+        (passes, lambda tokens, weights, budget: ..., PASSES),
         (window, lambda path, start, length: ..., WINDOWS),
     ],
     ids=lambda value: getattr(value, "name", ""),

@@ -135,11 +135,11 @@ def test_the_kill_table_of_wsd():
         {
             starts_at_zero: "learns nothing",
             one_too_long: "must have the peak already",
-            no_rise: "should be 2, 4, 6, 8",
+            no_rise: "there is no warm-up",
             never_falls: "never falls",
             falls_at_once: "between warm-up and decay",
             reaches_zero: "the last step has a rate of 0",
-            in_a_curve: "a straight line: step 18",
+            in_a_curve: "a straight line: step 19",
             late: "begins at another step",
             divides: "ZeroDivisionError",
         },

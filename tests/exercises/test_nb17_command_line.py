@@ -6,19 +6,12 @@ import dataclasses
 from typing import Any
 
 import torch
-from kill_table import assert_exercise
+from kill_table import assert_exercise, assert_right
 
 from bhushgpt.exercises.nb17_command_line import flags_of, min_p_chances, whole_characters
 
 fields = dataclasses.fields
 Switch = argparse.BooleanOptionalAction
-
-
-def assert_right(exercise, *answers):
-    assert len(answers) >= 3
-    for answer in answers:
-        outcome = exercise.judge(answer)
-        assert outcome.status == "right", f"{exercise.name}: {answer} is answered {outcome}"
 
 
 def assert_short(exercise, wrong):

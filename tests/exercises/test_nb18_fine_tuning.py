@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from kill_table import assert_exercise
+from kill_table import assert_exercise, assert_right
 
 from bhushgpt.exercises.nb18_fine_tuning import answer_mean, answer_targets, lora_output
 from bhushgpt.instructions import Exchange, instruction_rows
@@ -14,13 +14,6 @@ from bhushgpt.lora import LoRA
 from bhushgpt.tokenizers import CharTokenizer
 
 NO = -100
-
-
-def assert_right(exercise, *answers):
-    assert len(answers) >= 3
-    for answer in answers:
-        outcome = exercise.judge(answer)
-        assert outcome.status == "right", f"{exercise.name}: {answer} is answered {outcome}"
 
 
 # 1. lora_output

@@ -7,18 +7,11 @@ from statistics import mean, median, pstdev, stdev
 
 import numpy as np
 import torch
-from kill_table import assert_exercise
+from kill_table import assert_exercise, assert_right
 
 from bhushgpt.exercises.nb19_evaluation import bits_per_byte, narrow, p_value, reliability
 
 LN2 = math.log(2)
-
-
-def assert_right(exercise, *answers):
-    assert len(answers) >= 3
-    for answer in answers:
-        outcome = exercise.judge(answer)
-        assert outcome.status == "right", f"{exercise.name}: {answer} is answered {outcome}"
 
 
 # 1. bits_per_byte

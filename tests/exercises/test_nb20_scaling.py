@@ -4,18 +4,10 @@ import math
 
 import numpy as np
 import torch
-from kill_table import assert_exercise
+from kill_table import assert_exercise, assert_right
 
 from bhushgpt.exercises.nb20_scaling import parameters, power_law, together, training_days
 from bhushgpt.gpt import GPTConfig
-
-
-def assert_right(exercise, *answers):
-    assert len(answers) >= 3
-    for answer in answers:
-        outcome = exercise.judge(answer)
-        assert outcome.status == "right", f"{exercise.name}: {answer} is answered {outcome}"
-
 
 # 1. parameters
 

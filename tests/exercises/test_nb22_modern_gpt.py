@@ -7,18 +7,10 @@ from statistics import mean, median
 import numpy as np
 import torch
 import torch.nn.functional as F
-from kill_table import assert_exercise
+from kill_table import assert_exercise, assert_right
 
 from bhushgpt.exercises.nb22_modern_gpt import may_look, p_value, rms_norm, round_matrix
 from bhushgpt.muon import orthogonalised
-
-
-def assert_right(exercise, *answers):
-    assert len(answers) >= 3
-    for answer in answers:
-        outcome = exercise.judge(answer)
-        assert outcome.status == "right", f"{exercise.name}: {answer} is answered {outcome}"
-
 
 # 1. rms_norm
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from kill_table import assert_exercise
+from kill_table import assert_exercise, assert_right
 
 from bhushgpt.exercises import nb23_rewards
 from bhushgpt.exercises.nb23_rewards import kl_estimate, leave_one_out, pass_at, preference_loss
@@ -18,13 +18,6 @@ comb = math.comb
 def named(name, function):
     function.__name__ = name
     return function
-
-
-def assert_right(exercise, *answers):
-    assert len(answers) >= 3
-    for answer in answers:
-        outcome = exercise.judge(answer)
-        assert outcome.status == "right", f"{exercise.name}: {answer} is answered {outcome}"
 
 
 # 1. pass_at

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from kill_table import assert_exercise
+from kill_table import assert_exercise, assert_right
 
 from bhushgpt.exercises.nb24_without_torch import (
     GRAPH,
@@ -175,9 +175,8 @@ def by_the_library(parents, last):
     return reversed(forward(parents, last))
 
 
-@pytest.mark.parametrize("answer", [reversed_finishing, counting_children, by_the_library])
-def test_other_right_orders_are_accepted(answer):
-    assert backward_order.judge(answer).status == "right"
+def test_other_right_orders_are_accepted():
+    assert_right(backward_order, reversed_finishing, counting_children, by_the_library)
 
 
 def test_the_graphs_have_names_that_lead_nowhere_and_ways_that_meet_again():
@@ -331,9 +330,8 @@ def slopes_by_logarithm(scores, target):
     return tuple(math.exp(s - whole) - (i == target) for i, s in enumerate(scores))
 
 
-@pytest.mark.parametrize("answer", [slopes_by_numpy, slopes_by_autograd, slopes_by_logarithm])
-def test_other_right_slopes_are_accepted(answer):
-    assert loss_slopes.judge(answer).status == "right"
+def test_other_right_slopes_are_accepted():
+    assert_right(loss_slopes, slopes_by_numpy, slopes_by_autograd, slopes_by_logarithm)
 
 
 # --------------------------------------------------------------------------------- norm back
@@ -487,9 +485,8 @@ def norm_by_a_matrix(x, g):
     return (jacobian.T @ g).tolist()
 
 
-@pytest.mark.parametrize("answer", [norm_by_autograd, norm_by_numpy, norm_by_a_matrix])
-def test_other_right_norms_are_accepted(answer):
-    assert norm_back.judge(answer).status == "right"
+def test_other_right_norms_are_accepted():
+    assert_right(norm_back, norm_by_autograd, norm_by_numpy, norm_by_a_matrix)
 
 
 # -------------------------------------------------------------------------------- AdamW step
@@ -643,9 +640,8 @@ def adamw_decay_first(w, g, mean, square, n, rate, decay):
     return adamw(w, g, mean, square, n, rate, 0)
 
 
-@pytest.mark.parametrize("answer", [adamw_by_torch, adamw_multiplying, adamw_decay_first])
-def test_other_right_steps_are_accepted(answer):
-    assert adamw_step.judge(answer).status == "right"
+def test_other_right_steps_are_accepted():
+    assert_right(adamw_step, adamw_by_torch, adamw_multiplying, adamw_decay_first)
 
 
 # ------------------------------------------------------------------------- for all of them

@@ -60,7 +60,7 @@ def test_a_disk_that_fills_up_meanwhile_leaves_what_was_there(error, run, monkey
     def full(*_, **__):
         raise error
 
-    monkeypatch.setattr("bhushgpt.storage.checkpoints.save_file", full)
+    monkeypatch.setattr("bhushgpt.storage.checkpoints.write_tensors", full)
     with pytest.raises(NoRoom) as raised:
         save_checkpoint(folder, state, config, TOKENIZER)
     message = str(raised.value)

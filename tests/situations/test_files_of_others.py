@@ -159,3 +159,20 @@ def test_marks_of_a_book_with_more_stars_or_stars_in_its_title_are_marks(start, 
     text = f"Head of Project Gutenberg\n{start.format(name)}\n{BODY}{end.format(name)}\n{LEGAL}"
     assert clean_gutenberg(text) == BODY
     assert clean_gutenberg(text * 2) == f"{BODY.strip()}\n\n\n{BODY}"
+
+
+WORDS = "\u201cHello,\u201d said Jack \u2014 \u201cnaïve Übermut, déjà vu; größer als groß\u201d"
+OLD = {"cp1252": WORDS, "mac-roman": WORDS, "cp850": "Über große Straßen; naïve, déjà vu"}
+OLD |= {"cp1251": "В начале было слово", "koi8-r": "В начале было слово", "gb18030": "从前有一座山"}
+
+
+@pytest.mark.parametrize("encoding", OLD)
+def test_the_way_that_is_printed_for_another_encoding_reads_the_text_right(encoding, tmp_path):
+    file, text = tmp_path / "book.txt", f"{OLD[encoding]}\n" * 40
+    file.write_bytes(text.encode(encoding))
+    with pytest.raises(UserError) as error:
+        decode_text(file.read_bytes(), str(file))
+    program = str(error.value).partition("in Python: ")[2]
+    exec(program, {})  # pasted as it stands
+    assert (tmp_path / "book.utf8.txt").read_text(encoding="utf-8") == text
+    assert file.read_bytes() == text.encode(encoding)  # the only copy is as it was

@@ -17,7 +17,7 @@ import pytest
 import bhushgpt
 from bhushgpt import environment, files, versions
 from bhushgpt.commands import COMMANDS
-from bhushgpt.commands.line import main
+from bhushgpt.commands.line import EXAMPLES, main
 from bhushgpt.corpus import load_text
 from bhushgpt.data.prepared import read_tokens_manifest
 from bhushgpt.diagnosis.findings import Finding, without_names
@@ -236,6 +236,42 @@ def test_no_command_is_written_into_a_message_by_hand():
                 if re.search(r"python3? (-m|tools/)|\bpip install", node.value):
                     written.append(f"{file.name}: {node.value[:60]}")
     assert not written
+
+
+def filled(word: ast.expr) -> str:
+    """Return a word of a command as it stands in the code, or what could be filled in there."""
+    if isinstance(word, ast.Constant) and word.value != "N":
+        return str(word.value)
+    return "enter" if isinstance(word, ast.Attribute) and word.attr == "action" else "7"
+
+
+def printed_by_the_package() -> dict[str, list[str]]:
+    """Return place -> words of each command that the package makes; what it fills in is a 7."""
+    found = {}
+    for file in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "command":
+                words = [filled(word) for word in node.args]
+                if words[0] in COMMANDS:
+                    found[f"{file.relative_to(PACKAGE).as_posix()}:{node.lineno}"] = words
+    return found
+
+
+MADE = printed_by_the_package()
+
+
+@pytest.mark.parametrize("place", MADE)
+def test_each_command_that_the_package_makes_is_understood(place):
+    assert len(MADE) > 20  # they are found at all
+    assert understood(MADE[place])
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_example_of_a_help_page_is_understood(name, here):
+    line = command(name, *shlex.split(EXAMPLES[name]))
+    assert EXAMPLES.keys() == COMMANDS.keys()
+    words = words_of(line, here) if os.name == "posix" else [name, *shlex.split(EXAMPLES[name])]
+    assert words[0] == name and understood(words)
 
 
 def test_the_help_begins_with_the_command_as_it_is_typed_here(said):
