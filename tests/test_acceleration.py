@@ -226,3 +226,12 @@ def test_a_head_with_a_bias_is_refused_by_the_chunked_loss():
     model.head = torch.nn.Linear(16, 11)
     with pytest.raises(UserError, match=r"a linear `head` without a bias"):
         accelerate(model, Acceleration(chunk_tokens=4))(model, *BATCHES[0])
+
+
+def test_a_vocabulary_is_large_from_the_size_on_that_is_named():
+    size = module.LARGE_VOCABULARY
+    chunks = [
+        pick_acceleration("cpu", preset("gpt-v1", n), precision="float32")[0].chunk_tokens
+        for n in (size - 1, size)
+    ]
+    assert chunks == [0, module.CHUNK_TOKENS]

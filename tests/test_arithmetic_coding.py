@@ -99,3 +99,13 @@ def test_reading_behind_the_end_is_noticed() -> None:
     for _ in range(800):
         decoder.code(bounds)
     assert decoder.missing >= 50
+
+
+@pytest.mark.parametrize("low", [0, 1, 2**40 - 1, 2**47])
+@pytest.mark.parametrize("width", [2**40 - 1, 2**40, 2**40 + 1])
+def test_the_last_bytes_name_a_number_inside_the_interval(low, width):
+    encoder = Encoder()
+    encoder._low, encoder._width = low, width
+    data = encoder.finish()
+    number = int.from_bytes(data.ljust(WIDTH // 8, b"\0"), "big")
+    assert low <= number < low + width

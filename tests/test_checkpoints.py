@@ -436,3 +436,46 @@ def test_settings_without_a_name_are_not_saved(tmp_path):
     with pytest.raises(UserError, match=r"TRAININGS\['my-training'\] = OtherTraining"):
         save_checkpoint(tmp_path, state, config, TOKENIZER)
     assert not list_checkpoints(tmp_path)
+
+
+@pytest.mark.parametrize("name", [TOKENIZER_FILE, SETTINGS, MODEL, OPTIMIZER])
+def test_a_folder_that_vouches_for_too_little_is_no_checkpoint(name, saved):
+    (saved / name).unlink()
+    (saved / MANIFEST).unlink()
+    write_manifest(saved)
+    with pytest.raises(UserError, match=rf"is not a checkpoint of a run: it has no {name}"):
+        load_checkpoint(saved)
+
+
+def test_a_save_before_the_first_step_changes_nothing(tmp_path):
+    losses = []
+    for folder in (None, tmp_path):
+        config, state, batches = fresh()
+        if folder:
+            assert optimizer_parts(state) == ({}, []) and not state.optimizer.state
+            save_checkpoint(folder, state, config, TOKENIZER)
+        losses.append([report.loss for report in train(state, batches, config.training)])
+    assert losses[0] == losses[1]
+
+
+def test_counts_of_steps_come_back_in_the_optimizers_own_shape(saved):
+    entries = load_checkpoint(saved).state.optimizer.state.values()
+    assert {entry["step"].shape for entry in entries} == {torch.Size([])}
+
+
+def test_an_optimizer_of_other_weights_is_refused(saved):
+    settings = json.loads((saved / SETTINGS).read_text())
+    groups = settings["optimizer_groups"]
+    groups[0]["params"][0] = "another.weight"
+    with pytest.raises(UserError, match="settings in the checkpoint are of another model"):
+        load_checkpoint(changed(saved, "optimizer_groups", groups))
+
+
+def test_whole_numbers_are_no_weights(saved):
+    tensors = load_file(saved / MODEL)
+    name = next(iter(tensors))
+    save_file(tensors | {name: tensors[name].to(torch.int32)}, saved / MODEL)
+    (saved / MANIFEST).unlink()
+    write_manifest(saved)
+    with pytest.raises(UserError, match=rf"{name}: the checkpoint has torch\.int32, the model"):
+        load_checkpoint(saved)

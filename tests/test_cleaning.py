@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bhushgpt.errors import UserError
+from bhushgpt.sources import cleaning
 from bhushgpt.sources.cleaning import (
     clean_gutenberg,
     decode_text,
@@ -282,3 +283,16 @@ def test_the_recipe_in_the_message_converts_into_a_new_file(tmp_path, monkeypatc
     exec(recipe, {})
     assert file.read_bytes() == "café au lait".encode("latin-1")
     assert decode_text((tmp_path / "my own.utf8.txt").read_bytes()) == "café au lait"
+
+
+@pytest.mark.parametrize("mark", [b"\xff\xfe", b"\xfe\xff"])
+def test_the_mark_of_utf_16_is_known_in_both_orders_however_short_the_text(mark):
+    with pytest.raises(UserError, match="it looks like UTF-16"):
+        decode_text(mark + (b"a\0" if mark[0] == 0xFF else b"\0a"))
+
+
+def test_a_name_alone_makes_no_licence():
+    """A book may be about printing, and its last page may thank somebody once."""
+    once = "Thanks to Project Gutenberg for the text.\n\nThe end.\n"
+    assert cleaning._licence_end(once) == 0
+    assert cleaning._licence_end(once[:41] + " Gutenberg's" + once[41:]) > 0

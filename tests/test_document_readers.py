@@ -342,3 +342,22 @@ def test_a_tar_with_odd_members_counts_them(tmp_path):
     Path(tmp_path / "a.tar").write_bytes(packed.getvalue())
     found, skipped = texts(tmp_path / "a.tar")
     assert (found, sum(skipped.values())) == (["page"], 4)
+
+
+@pytest.mark.parametrize(("limit", "kept"), [(100, 1), (99, 0)])
+def test_a_text_may_be_as_long_as_the_limit(limit, kept, tmp_path):
+    write_json_lines(tmp_path / "a.jsonl", ["a" * 100])
+    found, skipped = texts(tmp_path / "a.jsonl", UnpackingLimits(member_bytes=limit))
+    assert (len(found), sum(skipped.values())) == (kept, 1 - kept)
+
+
+def test_a_member_of_7z_that_does_not_fit_its_check_sum_is_noticed(tmp_path):
+    pytest.importorskip("pylzma")
+    copied = [{"id": py7zr.FILTER_COPY}]  # an unpacker would stumble over the damage first
+    with py7zr.SevenZipFile(tmp_path / "a.7z", "w", filters=copied) as archive:
+        archive.writestr("a page of text", "a.txt")
+    data = (tmp_path / "a.7z").read_bytes()
+    assert texts(tmp_path / "a.7z")[0] == ["a page of text"]
+    (tmp_path / "a.7z").write_bytes(data.replace(b"a page", b"A page"))
+    with pytest.raises(Damaged, match="a member of it does not fit its check sum"):
+        texts(tmp_path / "a.7z")

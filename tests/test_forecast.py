@@ -17,7 +17,10 @@ from bhushgpt.forecast import (
     Forecast,
     _trial_rows,
     check_memory,
+    expected_bytes,
     forecast,
+    loading_memory,
+    other_bytes,
     parameter_count,
     run_memory,
     training_memory,
@@ -245,20 +248,59 @@ def clock(monkeypatch, looks):
     monkeypatch.setattr("bhushgpt.forecast.time.perf_counter", lambda: next(seen))
 
 
-# The first step also warms up, and another program came between in the last one.
-SECONDS = [0, 100, 102, 104, 154]
-
-
-@pytest.mark.parametrize(("parts", "rows"), [(1, 3), (4, 3), (8, 2)])
-def test_a_part_of_a_batch_is_counted_as_that_part(monkeypatch, parts, rows):
+@pytest.mark.parametrize(
+    ("parts", "seconds", "expected"),
+    [
+        # Three rows take 2 s and six 3 s, so the other ten take ten thirds of a second.
+        (1, [100, 2, 3, 2, 3, 50, 60], 3 + 10 / 3),
+        (4, [100, 2, 2, 50], 4 * 2),  # all four rows of a part at once
+        (8, [100, 2, 2, 50], 8 * 2),
+    ],
+)
+def test_a_step_takes_what_its_timed_parts_say(monkeypatch, parts, seconds, expected):
+    """The first step also warms up, and another program came between in the last ones."""
     config = preset("gpt-v1-smoke", 79, steps=40)
     training = dataclasses.replace(config.training, batch_size=16, accumulation_steps=parts)
     config = dataclasses.replace(config, training=training)
     work = 6 * parameter_count(config) * config.model.context_length
     monkeypatch.setattr("bhushgpt.forecast.TRIAL_WORK", 3.2 * work)
-    clock(monkeypatch, SECONDS)
+    clock(monkeypatch, np.cumsum([0, *seconds]).tolist())
     found = forecast(config, build_model(config), batches_for(config), torch.device("cpu"))
-    # Two seconds for so many of the sixteen rows of a batch, and forty batches.
-    assert found.seconds == pytest.approx(40 * 16 / rows * 2)
-    assert found.tokens_per_second == pytest.approx(rows * config.model.context_length / 2)
-    assert found.memory_bytes == training_memory(config)
+    assert found.seconds == pytest.approx(40 * expected)
+    assert found.tokens_per_second == pytest.approx(16 * 32 / expected)
+
+
+def test_timing_leaves_the_models_mode_and_no_gradients():
+    config = preset("gpt-v1-smoke", 79)
+    model = build_model(config).eval()
+    forecast(config, model, batches_for(config), torch.device("cpu"))
+    assert not model.training
+    assert all(weight.grad is None for weight in model.parameters())
+
+
+def test_holding_a_model_takes_its_weights_and_the_tables_of_its_positions():
+    config = preset("gpt-v1-smoke", 79)
+    rotary = dataclasses.replace(config.model, position="rotary")
+    config = dataclasses.replace(config, model=rotary)
+    # Of each position the cosines and sines of half a head, in every layer.
+    tables = rotary.n_layer * 4 * rotary.context_length * rotary.n_embd // rotary.n_head
+    weights = 4 * parameter_count(config)
+    assert loading_memory(config) == weights + tables
+    assert loading_memory(config, optimizer=True) == 3 * weights + tables
+
+
+def test_a_batch_in_parts_takes_the_memory_of_a_part():
+    config = preset("gpt-v1-smoke", 79)
+
+    def with_batch(rows, parts):
+        sizes = dataclasses.replace(config.training, batch_size=rows, accumulation_steps=parts)
+        return training_memory(dataclasses.replace(config, training=sizes))
+
+    # From the second part on, the gradients are there as well.
+    gradients = 4 * parameter_count(config)
+    assert with_batch(16, 4) == with_batch(4, 1) + gradients < with_batch(16, 1)
+
+
+def test_a_checkpoint_holds_three_numbers_for_each_weight():
+    config = preset("gpt-v1-smoke", 79)
+    assert expected_bytes(config) == 3 * 4 * parameter_count(config) + other_bytes(config)

@@ -179,3 +179,10 @@ def test_a_file_of_pairs_is_read(tmp_path: Path) -> None:
 def test_a_file_without_answers_is_refused_by_line(lines, why, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=why + r'.*"question": "What is 1 \+ 1'):
         read_exchanges(write_lines(tmp_path / "pairs.jsonl", *lines))
+
+
+def test_the_seed_decides_the_batches() -> None:
+    exchanges = [Exchange(f"{a}{b}?", a) for a in "abcdefg" for b in "abcdefg"]
+    batches = [InstructionBatches(exchanges, TOKENIZER, 8, seed=seed) for seed in (1, 1, 2)]
+    one, same, other = (each[3][0] for each in batches)
+    assert torch.equal(one, same) and not torch.equal(one, other)

@@ -298,3 +298,14 @@ def test_a_token_that_was_changed_in_place_is_noticed() -> None:
     ids[0, 1] = 5  # what the cache holds is of another text now
     with torch.no_grad():
         torch.testing.assert_close(cached(ids)[:, -1], model(ids)[:, -1])
+
+
+@pytest.mark.parametrize("kind", [Cached, FastCached])
+def test_a_full_window_of_another_text_is_not_taken_for_one_that_slid(kind) -> None:
+    model = make_gpt()
+    cached = kind(model, exact=False)
+    first = torch.arange(model.context_length)[None] % 7
+    cached(first)
+    other = first.flip(1)
+    with torch.no_grad():
+        torch.testing.assert_close(cached(other)[:, -1], model(other)[:, -1])

@@ -231,3 +231,15 @@ def test_what_is_no_adapter_is_refused(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(UserError, match="no sound safetensors file"):
         load_adapter(base, file)
+
+
+@pytest.mark.parametrize("rank", [0, -1, 13, 2.5])
+def test_a_rank_that_cannot_be_is_refused(rank) -> None:
+    with pytest.raises(UserError, match="whole number from 1 to n_embd 12"):
+        LoRAConfig(**vars(SIZES), rank=rank)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_merged_model_is_in_the_mode_of_the_one_it_was_made_of(training) -> None:
+    tuned = with_lora(base_model()).train(training)
+    assert merged(tuned).training is training

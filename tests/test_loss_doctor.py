@@ -576,3 +576,20 @@ def test_a_detector_that_cannot_tell_is_refused(settings):
 def test_one_unlucky_batch_does_not_move_the_smoothed_curve():
     rows = [{"step": n, "loss": 50.0 if n == 8 else 2.0} for n in range(1, 16)]
     assert LossCurve.from_history(rows).points[:, 1].tolist() == [2.0, 2.0, 2.0]
+
+
+@pytest.mark.parametrize(("steps", "kind"), [(100, "too short to tell"), (101, "leaking")])
+def test_held_out_text_is_not_called_too_easy_before_a_run_has_settled(steps, kind):
+    rows = [
+        {"step": n, "loss": float(loss), "learning_rate": 3e-3, "tokens": 512}
+        for n, loss in enumerate(LEVEL[:steps], start=1)
+    ]
+    held_out = {n: 0.6 * 1.9 for n in (50, 70, 90)}
+    assert explain(rows, dataclasses.replace(FLOORS, tokens=10**6), held_out).kind == kind
+
+
+@pytest.mark.parametrize(("first", "kind"), [(1, "unstable"), (2, "fine")])
+def test_only_the_first_step_of_a_run_shows_untrained_weights(first, kind):
+    losses = enumerate(with_first(6.57), start=first)
+    rows = [{"step": n, "loss": float(loss), "learning_rate": 3e-3} for n, loss in losses]
+    assert explain(rows, FLOORS).kind == kind

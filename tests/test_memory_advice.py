@@ -17,10 +17,12 @@ from bhushgpt.diagnosis.memory import (
 from bhushgpt.errors import UserError
 from bhushgpt.forecast import training_memory
 from bhushgpt.presets import preset
+from bhushgpt.speed import Acceleration
 from tests.small_runs import with_model
 
 CONFIG = with_model(preset("gpt-v1-large", 79), n_layer=1, context_length=32, n_embd=64)
 CPU = torch.device("cpu")
+SMALL = preset("gpt-v1-smoke", 79)
 
 
 def with_rows(rows):
@@ -42,7 +44,8 @@ def test_every_knob_is_turned_no_further_than_needed():
     assert set(found) == {"batch", "context", "width", "precision"}
     parts = int(found["batch"].setting.partition("=")[2])
     assert CONFIG.training.batch_size % parts == 0
-    assert found["batch"].memory_bytes == training_memory(with_rows(64 // parts))
+    in_parts = changed(CONFIG, {"accumulation_steps": parts})
+    assert found["batch"].memory_bytes == training_memory(in_parts)
     assert training_memory(with_rows(64 // (parts // 2))) > room * (1 - SPARE)
     for knob in found.values():
         assert knob.fits == (knob.memory_bytes <= room * (1 - SPARE))
@@ -107,9 +110,8 @@ def changed(config, training=None, **model):
 
 
 def test_a_run_in_parts_is_never_told_to_take_fewer():
-    whole = changed(preset("gpt-v1-smoke", 79), {"batch_size": 64})
+    whole = changed(SMALL, {"batch_size": 64})
     config = changed(whole, {"accumulation_steps": 4})
-    assert training_memory(config) == training_memory(changed(whole, {"batch_size": 16}))
     (batch,) = (knob for knob in knobs(config, 2**40) if knob.name == "batch")
     assert batch.setting == "accumulation_steps=4"
     assert (batch.memory_bytes, batch.fits) == (training_memory(config), True)
@@ -120,7 +122,7 @@ def test_a_run_in_parts_is_never_told_to_take_fewer():
 
 def test_a_width_that_is_advised_can_be_built_with_rotary_positions_too():
     """Heads of 9 channels cannot be turned in pairs; heads of 18 can."""
-    config = changed(preset("gpt-v1-smoke", 79), n_head=4, n_embd=144)
+    config = changed(SMALL, n_head=4, n_embd=144)
     for position, widths in (("learned", [72, 36]), ("rotary", [72])):
         turned = changed(config, position=position)
         found = {knob.name: knob for knob in knobs(turned, 2**20)}
@@ -129,13 +131,15 @@ def test_a_width_that_is_advised_can_be_built_with_rotary_positions_too():
         assert found["width"].memory_bytes == training_memory(narrow)
 
 
-def test_the_figures_of_a_table_of_pairs_are_those_by_hand():
-    """16 bytes a weight; backward keeps the ids, and of each token a row of log-probabilities."""
+def test_the_figure_of_a_table_of_pairs_is_the_one_by_hand():
+    """Each weight has two means and, at the end, its gradient: 16 bytes."""
     config = changed(preset("bigram", 100), {"batch_size": 2}, context_length=4)
-    # And one number: by how many targets the sum of their losses was divided.
-    weights, kept, scores = 16 * 100 * 100, 8 * 8 + 4, 8 * 100 * 4
-    # On the way back the gradients stand beside what was kept, and the largest twice more.
-    needed = weights + 2 * (kept + scores) + 2 * scores
-    assert training_memory(config) == needed
-    (half,) = (knob for knob in knobs(config, 2**30) if knob.name == "precision")
-    assert half.memory_bytes == weights + (needed - weights) // 2
+    # Then there are the ids, the slope of each score, and AdamW's step, the loss and its slope.
+    ids, slopes, numbers = 8 * 8, 8 * 100 * 4, 3 * 4
+    assert training_memory(config) == 16 * 100 * 100 + ids + slopes + numbers
+
+
+def test_the_knob_of_the_precision_says_what_bfloat16_takes():
+    (half,) = (knob for knob in knobs(SMALL, 2**30) if knob.name == "precision")
+    how = Acceleration(precision="bfloat16")
+    assert half.memory_bytes == training_memory(SMALL, "cpu", how) != training_memory(SMALL)

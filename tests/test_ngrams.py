@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bhushgpt.bigram import CountedBigram
 from bhushgpt.errors import UserError
-from bhushgpt.ngrams import NGramCounter, token_ids
+from bhushgpt.ngrams import HIGHEST_ORDER, NGramCounter, count_floors, token_ids
 
 V = 4
 TEXTS = st.lists(st.integers(0, V - 1), min_size=8, max_size=40)
@@ -138,3 +138,20 @@ def test_an_id_outside_the_vocabulary_is_refused(bad):
         NGramCounter(2, V).fit(np.array([0, 1, bad]))
     with pytest.raises(UserError, match=message):
         NGramCounter(2, V).fit(np.array([0, 1, 2])).loss(np.array([0, bad]))
+
+
+def test_the_floors_are_the_losses_of_their_orders_and_the_best_may_be_the_longest():
+    # Only with six tokens of past can the next one be told from a verse of two kinds.
+    verse = np.array([0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 1, 0, 0, 0, 1, 0, 1, 0, 0, 1, 1, 1])
+    text = np.tile(verse, 40)
+    floors, by_order = (
+        count_floors(text, text[:200], 2),
+        [
+            NGramCounter(order, 2).fit(text).loss(text[:200])
+            for order in range(1, HIGHEST_ORDER + 1)
+        ],
+    )
+    assert floors.best_order == HIGHEST_ORDER
+    assert (floors.unigram, floors.bigram) == pytest.approx(by_order[:2])
+    assert floors.ngram == pytest.approx(by_order[-1]) and floors.uniform == math.log(2)
+    assert floors.unigram > floors.bigram > floors.ngram

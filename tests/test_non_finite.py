@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from bhushgpt.diagnosis.non_finite import explain_non_finite
 from bhushgpt.gpt import GPT, GPTConfig
-from bhushgpt.training import TrainState, batch_loss
+from bhushgpt.training import NonFinite, TrainState, batch_loss, train
 from bhushgpt.training_config import TrainingConfig
 
 IDS = torch.tensor([[0, 1, 2, 3], [3, 2, 1, 0], [1, 1, 1, 1]])
@@ -95,3 +95,18 @@ def test_model_gradients_mode_and_hooks_are_left_as_they_were():
     assert model.training
     assert not any(module._forward_hooks for module in model.modules())
     assert not any(parameter._backward_hooks for parameter in model.parameters())
+
+
+def test_the_search_draws_the_numbers_of_the_step_that_failed():
+    """Else another dropout's mask would be looked at, in which all may be well."""
+    model, drawn = small_gpt(), []
+
+    def loss(model, inputs, targets):
+        drawn.append(torch.rand(3).tolist())
+        return batch_loss(model, inputs, targets) * torch.nan
+
+    state = TrainState(model, torch.optim.SGD(model.parameters()), step=41)
+    with pytest.raises(NonFinite):
+        next(train(state, [(IDS, IDS)] * 42, TrainingConfig(steps=99), loss))
+    explain(model, loss)
+    assert drawn[0] == drawn[1]

@@ -358,3 +358,36 @@ def test_no_held_out_page_of_the_real_ones_is_in_the_training_file(tmp_path):
                     held += 1
                     assert data not in train
     assert held == tokens.manifest["documents"]["held_out"] > 50
+
+
+def half_done(archive, tmp_path, joining=b""):
+    """Prepare whole, and again without joining; return both folders and where the parts lie."""
+    run(archive, tmp_path / "straight")
+    plan, out = plan_of(archive, BPE), tmp_path / "out"
+    steps = prepare(plan, BPE, out)
+    for _ in plan.shards:
+        next(steps)
+    steps.close()
+    (out / ".train.tokens.joining").write_bytes(joining)
+    return tmp_path / "straight", out, sorted((out / "parts").glob("*.train.tokens"))
+
+
+def test_what_lies_behind_the_end_of_a_file_in_the_making_is_cut_off(archive, tmp_path):
+    straight, out, _ = half_done(archive, tmp_path, joining=bytes(10**6))
+    run(archive, out)
+    assert contents(out) == contents(straight)
+
+
+def test_a_part_that_is_gone_before_it_was_joined_is_said(archive, tmp_path):
+    _, out, parts = half_done(archive, tmp_path)
+    parts[0].unlink()
+    with pytest.raises(UserError, match=r"train\.tokens is gone\. Remove the folder"):
+        run(archive, out)
+
+
+def test_a_part_of_another_size_is_made_again(archive, tmp_path):
+    straight, out, parts = half_done(archive, tmp_path)
+    (out / ".train.tokens.joining").unlink()
+    parts[0].write_bytes(parts[0].read_bytes()[:-2])
+    run(archive, out)
+    assert contents(out) == contents(straight)

@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,6 +17,8 @@ from bhushgpt.runs.folder import RunFolder
 from bhushgpt.runs.monitoring import (
     FOLDER,
     NAMES,
+    Board,
+    Glances,
     RunLog,
     machine_limit,
     usual_interval,
@@ -227,3 +230,35 @@ def test_the_scores_of_a_large_vocabulary_are_made_a_few_windows_at_a_time(
     vocabulary, context, rows
 ):
     assert windows_at_once(context, vocabulary) == rows
+
+
+def test_only_one_of_several_processes_writes(tmp_path):
+    run = RunFolder.create(tmp_path / "run", {})
+    report = Report(step=1, loss=2.0, learning_rate=0.1, grad_norm=1.5, tokens=50)
+    for writes, lines in ((False, 0), (True, 1)):
+        log = RunLog(run, weights=1000, writes=writes)
+        log.write(log.line(report))
+        log.add_sample(1, "a", "b")
+        assert (len(run.history()), len(run.samples())) == (lines, lines)
+
+
+def test_tensorboard_forgets_the_steps_after_the_one_that_a_run_goes_on_from(tmp_path):
+    writer = pytest.importorskip("torch.utils.tensorboard")
+    given = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(writer, "SummaryWriter", lambda *where, **how: given.append(how))
+        Board(tmp_path, step=7)
+    assert given == [{"purge_step": 8}]  # what was written for step 7 stays
+
+
+def test_as_good_as_the_best_is_no_better(monkeypatch):
+    history = [{"step": 25, "held_out": 2.0}]
+    text = SimpleNamespace(held_out=[], prompt="")
+    world = SimpleNamespace(size=1, is_main=True, device=torch.device("cpu"))
+    options = SimpleNamespace(precision="float32", strategy="ddp")
+    glances = Glances(None, text, None, 100, options, world, history)  # type: ignore[arg-type]
+    monkeypatch.setattr(glances, "_sample", lambda *given: None)
+    for nats, better in ((2.0, False), (1.9, True), (1.9, False)):
+        monkeypatch.setattr(glances, "_held_out", lambda stopped, nats=nats: nats)
+        assert glances.look({"step": 50}, None) is better  # type: ignore[arg-type]
+    assert glances.best == (1.9, 50)

@@ -181,3 +181,20 @@ print((psutil.Process().memory_info().rss - before) / 2**20)
         env=os.environ | {"PYTHONPATH": str(Path.cwd())},
     )
     assert float(done.stdout) < 100, done.stderr
+
+
+def test_another_text_of_the_same_name_and_another_tokenizer_are_refused(tmp_path, prepared):
+    (tmp_path / "a.txt").write_text("some words and others " * 50)
+    text = open_text(str(tmp_path / "a.txt"))
+    assert open_text(str(tmp_path / "a.txt"), digest=text.digest).digest == text.digest
+    with pytest.raises(training_text.OtherText, match="has changed"):
+        open_text(str(tmp_path / "a.txt"), digest="0" * 64)
+    with pytest.raises(UserError, match="made by another tokenizer than the model's"):
+        open_text(str(prepared), tokenizer=text.tokenizer)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.25])
+def test_the_share_that_is_held_out_is_the_one_that_was_asked_for(share, tmp_path):
+    (tmp_path / "a.txt").write_text("some words and others" * 50)
+    text = open_text(str(tmp_path / "a.txt"), held_out=share)
+    assert len(text.held_out) == int(share * text.tokens)

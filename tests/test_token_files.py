@@ -131,3 +131,8 @@ def test_which_documents_are_held_out_never_changes():
     assert [n for n, page in enumerate(pages) if is_held_out(page, 0.3)] == [1, 3, 5, 6, 10, 18]
     for page in pages:
         assert is_held_out(page, 0.5) == (hashlib.sha256(page).digest()[0] < 128)
+
+
+@pytest.mark.parametrize(("size", "dtype"), [(2**16, "<u2"), (2**16 + 1, "<u4")])
+def test_ids_take_two_bytes_as_long_as_all_of_them_fit(size, dtype):
+    assert token_type(size) == np.dtype(dtype)

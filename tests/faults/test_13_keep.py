@@ -236,3 +236,14 @@ def test_later_checkpoints_are_set_aside_and_none_is_lost(run) -> None:
     save(run, 20)
     assert set_aside_after(run, 10)[0].endswith("now called aside_2_step_00000020.")
     assert set_aside_after(run, 10) == []
+
+
+def test_a_copy_that_lost_the_name_of_the_best_still_knows_it(run) -> None:
+    save(run, 10)
+    save(run, 20, best=True)
+    save(run, 30)
+    (run / BEST).unlink()
+    assert followed(run, BEST) == run / "step_00000020"
+    assert load_checkpoint(run / BEST).state.step == 20
+    save(run, 40, 50, keep=1)
+    assert steps(run) == [20, 50]

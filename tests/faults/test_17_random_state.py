@@ -92,3 +92,15 @@ def test_a_gpu_goes_on_where_it_stood() -> None:
     expected = torch.rand(3, device="cuda").tolist()
     state.restore("cuda")
     assert torch.rand(3, device="cuda").tolist() == expected
+
+
+def test_what_was_put_back_before_the_one_that_fails_is_taken_back() -> None:
+    """Python's and numpy's come first: they must not stand where the checkpoint left them."""
+    wrong = RandomState.now().tensors | {"torch": torch.zeros(7, dtype=torch.uint8)}
+    draws()
+    before = RandomState.now()
+    expected = draws()
+    before.restore()
+    with pytest.raises(UserError, match="cannot be restored here"):
+        RandomState(wrong).restore()
+    assert draws() == expected

@@ -68,6 +68,7 @@ def test_it_stops_before_the_step_and_names_layer_batch_and_ways_out(value, back
     assert "Lower the learning rate (it was" in message
     assert f"Batches(..., skip=[{BAD}])" in message
     assert "Traceback" not in message
+    assert raised.value.step == BAD
     # What is safe: exactly the weights of the steps before.
     assert state.step == BAD
     for report in train(clean, batches_of(clean_config), clean_config.training):
