@@ -202,7 +202,9 @@ def test_in_float16_gradients_are_lifted_inside_and_put_down_at_the_weights():
 
         model.norm.register_forward_hook(look)
         loss(model, *BATCHES[0]).backward()
-        largest[f"weights, {name}"] = model.tokens.weight.grad.abs().max().item()
+        own = model.tokens.weight.grad
+        assert own is not None
+        largest[f"weights, {name}"] = own.abs().max().item()
     assert largest["float16"] == pytest.approx(2**16 * largest["float32"], rel=0.05)
     assert largest["weights, float16"] == pytest.approx(largest["weights, float32"], rel=0.05)
 

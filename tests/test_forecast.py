@@ -280,6 +280,7 @@ def test_timing_leaves_the_models_mode_and_no_gradients():
 
 def test_holding_a_model_takes_its_weights_and_the_tables_of_its_positions():
     config = preset("gpt-v1-smoke", 79)
+    assert isinstance(config.model, GPTConfig)
     rotary = dataclasses.replace(config.model, position="rotary")
     config = dataclasses.replace(config, model=rotary)
     # Of each position the cosines and sines of half a head, in every layer.

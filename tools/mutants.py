@@ -121,16 +121,16 @@ def _write(file: Path, text: str) -> None:
     os.utime(file, (later, later))
 
 
-def _work(root: Path, tasks: Any, results: Any) -> None:
-    """Try what comes, in a copy of one's own."""
+def _work(root: Path, work: Sequence[Any], numbers: Any, results: Any) -> None:
+    """Do the work of the numbers that come, in a copy of one's own."""
     with tempfile.TemporaryDirectory() as scratch:
         tree = shutil.copytree(root, Path(scratch, "tree"), ignore=LEFT_OUT)
         (tree / "datasets").mkdir(exist_ok=True)
-        while (task := tasks.get()) is not None:
-            number, work = task
+        while (number := numbers.get()) is not None:
+            one = work[number]
             try:
-                planted = isinstance(work, Mutant)
-                results.put((number, survives(tree, work) if planted else passes(tree, work)))
+                passed = survives(tree, one) if isinstance(one, Mutant) else passes(tree, one)
+                results.put((number, passed))
             except Exception as error:
                 results.put((number, error))
 
@@ -138,16 +138,19 @@ def _work(root: Path, tasks: Any, results: Any) -> None:
 def tried(root: Path, work: Sequence[Any], jobs: int) -> list[bool]:
     """Return for each mistake whether it survived, and for each row of tests whether it passed."""
     fork = multiprocessing.get_context("fork")
-    tasks, results = fork.SimpleQueue(), fork.SimpleQueue()
-    workers = [fork.Process(target=_work, args=(root, tasks, results)) for _ in range(jobs)]
+    numbers, results = fork.SimpleQueue(), fork.SimpleQueue()
+    for number in [*range(len(work)), *[None] * jobs]:
+        numbers.put(number)
+    parts = (root, work, numbers, results)
+    workers = [fork.Process(target=_work, args=parts) for _ in range(jobs)]
     for worker in workers:
         worker.start()
-    for task in [*enumerate(work), *[None] * jobs]:
-        tasks.put(task)
     found = {}
     for _ in work:
         number, passed = results.get()
         if isinstance(passed, Exception):
+            for worker in workers:
+                worker.terminate()
             raise passed
         found[number] = passed
         if isinstance(work[number], Mutant):
