@@ -479,3 +479,17 @@ def test_whole_numbers_are_no_weights(saved):
     write_manifest(saved)
     with pytest.raises(UserError, match=rf"{name}: the checkpoint has torch\.int32, the model"):
         load_checkpoint(saved)
+
+
+@pytest.mark.parametrize("name", ["a", "ab", "abc", "a longer name"])
+def test_numbers_begin_where_numbers_of_their_width_may(name, tmp_path):
+    """Else whoever maps the file into memory must copy them first."""
+    kinds = (torch.int8, torch.float64, torch.int16, torch.float32)
+    tensors = {f"{name}.{kind}": torch.arange(3).to(kind) for kind in kinds}
+    write_tensors(tensors, tmp_path / MODEL)
+    data = (tmp_path / MODEL).read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    assert length % 8 == 0
+    for key, facts in json.loads(data[8 : 8 + length]).items():
+        assert facts["data_offsets"][0] % tensors[key].element_size() == 0
+    assert all(torch.equal(tensors[key], t) for key, t in load_file(tmp_path / MODEL).items())

@@ -143,3 +143,10 @@ def test_the_knob_of_the_precision_says_what_bfloat16_takes():
     (half,) = (knob for knob in knobs(SMALL, 2**30) if knob.name == "precision")
     how = Acceleration(precision="bfloat16")
     assert half.memory_bytes == training_memory(SMALL, "cpu", how) != training_memory(SMALL)
+
+
+def test_what_fits_leaves_a_tenth_free():
+    half = training_memory(changed(SMALL, context_length=16))
+    for share, context in ((0.89, 16), (0.91, 8)):  # of the memory, what 16 tokens take
+        (knob,) = (knob for knob in knobs(SMALL, round(half / share)) if knob.name == "context")
+        assert knob.setting == f"context_length={context}"
