@@ -5,12 +5,13 @@ Letters: B batch, T time, C channels, H heads, V vocabulary.
 Lesson: notebook 09.
 """
 
+import math
 import sys
 import time
 import warnings
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
 from statistics import median
@@ -18,8 +19,9 @@ from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
+from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -34,6 +36,8 @@ from bhushgpt.training_config import TrainingConfig
 # On a CPU a step takes as long as its tokens: a few of them, with about this many multiplications
 # and additions, tell the speed in a second, where a whole batch may take ten.
 TRIAL_WORK = 1e10
+# Numbers that a table of positions may have to be computed where only its size is wanted.
+SMALL_TABLE = 2**24
 # Deeper models are counted by their first two layers.
 FEW_LAYERS = 3
 
@@ -72,10 +76,50 @@ def _duration(seconds: float) -> str:
 
 
 @cache
-def _without_memory(model: ModelConfig) -> LanguageModel:
-    """Return the model on the device "meta", where tensors have shapes and take no memory."""
-    with torch.device("meta"):
-        return model.build()
+def without_memory(config: ModelConfig) -> LanguageModel:
+    """Return a model whose weights have shapes and take no memory.
+
+    Raises:
+        RuntimeError: If it has more numbers than can be counted.
+    """
+    sizes = (getattr(config, name, 1) for name in ("context_length", "n_embd"))
+    if math.prod(sizes) <= SMALL_TABLE:
+        with weights_without_memory():
+            return config.build()
+    with torch.device("meta"):  # for its tables, too; this way loads torch's compiler, a second
+        return config.build()
+
+
+@contextmanager
+def weights_without_memory() -> Iterator[None]:
+    """Let weights that are made inside have no memory, so that none are drawn to be thrown away.
+
+    Only the weights: tables that a model computes, such as those of its positions, are computed.
+    """
+
+    def to_meta(module: nn.Module, name: str, weight: Any) -> Any:
+        if weight is not None and not weight.is_meta:
+            return nn.Parameter(weight.to("meta"), weight.requires_grad)
+        return None  # as it is: one that has two names stays one
+
+    hook = register_module_parameter_registration_hook(to_meta)
+    try:
+        with torch.random.fork_rng(devices=[]), _NothingDrawn():
+            yield
+    finally:
+        hook.remove()
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """Leaves first weights undrawn."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        given = kwargs or {}
+        if getattr(func, "__module__", "") == nn.init.__name__:
+            return given["tensor"] if "tensor" in given else args[0]
+        return func(*args, **given)
 
 
 def parameter_count(config: RunConfig) -> int:
@@ -86,7 +130,7 @@ def parameter_count(config: RunConfig) -> int:
     >>> parameter_count(small) == build_model(small).parameter_count()
     True
     """
-    return _without_memory(config.model).parameter_count()
+    return without_memory(config.model).parameter_count()
 
 
 class _Alive(TorchDispatchMode):
@@ -409,7 +453,7 @@ def loading_memory(config: RunConfig, *, optimizer: bool = False) -> int:
         config: Of its run.
         optimizer: Whether the optimizer's two means of each weight are loaded, too.
     """
-    model = _without_memory(config.model)
+    model = without_memory(config.model)
     try:
         tables = sum(table.nbytes for table in model.buffers())
     except RuntimeError:  # more bytes than 64 bits can count
@@ -426,7 +470,7 @@ def expected_bytes(config: RunConfig) -> int:
     True
     """
     # Weights and AdamW's two means, in float32.
-    model = _without_memory(config.model)
+    model = without_memory(config.model)
     return 4 * (model.parameter_count() + 2 * model.trained_count()) + other_bytes(config)
 
 

@@ -97,7 +97,8 @@ def learned_positions(context_length: int, n_embd: int) -> Positions:
     >>> learned_positions(8, 6)(5).shape
     torch.Size([5, 6])
     """
-    return Positions(nn.Parameter(torch.randn(context_length, n_embd) * 0.02))
+    weight = nn.Parameter(torch.empty(context_length, n_embd))  # (context_length, C)
+    return Positions(nn.init.normal_(weight, std=0.02))
 
 
 def sinusoidal_positions(context_length: int, n_embd: int) -> Positions:

@@ -15,11 +15,15 @@ from tools import install
 from tools.install import INPUTS, ROOT, PipFailed, SetupFailed
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-PINS = [
-    Requirement(line)
-    for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    if line and not line.startswith(("#", "-"))
-]
+
+
+def pins(file: str) -> list[Requirement]:
+    lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
+    return [Requirement(line) for line in lines if line and not line.startswith(("#", "-"))]
+
+
+PINS = pins("requirements.txt")
+SITE_PINS = [*pins("docs/requirements.txt"), *pins("docs/requirements-browser.txt")]
 
 # Ours; what is there wherever a notebook runs; a peer that its user installs as the bench says.
 # Extras are imported where they are needed only.
@@ -169,10 +173,10 @@ def test_an_old_python_can_read_the_file_up_to_its_own_refusal() -> None:
 
 
 def test_the_pins_satisfy_what_the_package_asks_for() -> None:
-    pins = {name_of(pin): next(iter(pin.specifier)).version for pin in PINS}
+    known = {name_of(pin): next(iter(pin.specifier)).version for pin in PINS}
     for line in PROJECT["dependencies"]:
         wanted = Requirement(line)
-        assert wanted.specifier.contains(pins[name_of(wanted)]), line
+        assert wanted.specifier.contains(known[name_of(wanted)]), line
 
 
 def test_requirements_name_no_local_build_and_no_index() -> None:
@@ -186,7 +190,7 @@ def test_requirements_name_no_local_build_and_no_index() -> None:
     ("folder", "declared"),
     [
         ("bhushgpt", {name_of(Requirement(line)) for line in PROJECT["dependencies"]}),
-        ("tools", {name_of(pin) for pin in PINS}),
+        ("tools", {name_of(pin) for pin in [*PINS, *SITE_PINS]}),
         ("tests", {name_of(pin) for pin in PINS}),
     ],
 )

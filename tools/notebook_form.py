@@ -168,8 +168,9 @@ def outputs(notebook: StoredNotebook) -> list[str]:
         if (words := len(cell.source.split())) > TEXT_WORDS:
             complaints.append(f"The text of cell {index} has {words} words, over {TEXT_WORDS}.")
     for index, cell in notebook.code:
-        # Tables in markdown are pages of their own.
-        shown = [o for o in cell.outputs if "text/markdown" not in o.get("data", {})]
+        # Tables in markdown are pages of their own; what a picture says in text, no page shows.
+        apart = {"text/markdown", "image/png"}
+        shown = [o for o in cell.outputs if apart.isdisjoint(o.get("data", {}))]
         text = "".join(output_text(output) for output in shown)
         lines = text.count("\n")
         if lines > OUTPUT_LINES or len(text) > OUTPUT_CHARACTERS:

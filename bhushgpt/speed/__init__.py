@@ -8,13 +8,7 @@ from bhushgpt.speed.acceleration import (
     compile_trouble,
     pick_acceleration,
 )
-from bhushgpt.speed.cpu_layers import (
-    QUICK,
-    CheapDropout,
-    SigmoidGELU,
-    kept_share,
-    random_mask,
-)
+from bhushgpt.speed.cpu_layers import QUICK, CheapDropout, SigmoidGELU, kept_share, random_mask
 from bhushgpt.speed.distributed import (
     Strategy,
     World,

@@ -17,8 +17,8 @@ Lesson: notebook 11.
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,16 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
-from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from bhushgpt.errors import UserError
 from bhushgpt.files import of_kind, read_json
-from bhushgpt.forecast import loading_memory, other_bytes, refuse_too_large
+from bhushgpt.forecast import (
+    loading_memory,
+    other_bytes,
+    refuse_too_large,
+    weights_without_memory,
+    without_memory,
+)
 from bhushgpt.kinds import MODELS, TRAININGS, class_of, name_of
 from bhushgpt.presets import RunConfig
 from bhushgpt.storage.run_folder import (
@@ -375,17 +380,36 @@ def read_state(
     check_weights(folder, config)
     # As little as holding it takes: a run from a larger machine may be completed on a smaller one.
     refuse_too_large(config, device, loading_memory(config, optimizer=optimizer))
-    with _weights_without_memory():
+    with weights_without_memory():
         model = config.model.build()
     _fill(model, plain_names(load_tensors(folder / MODEL, device)))
+    if not optimizer:
+        return TrainState(model.to(device), _NoOptimizer(), settings.step)
     state = TrainState(model.to(device), config.training.optimizer(model), settings.step)
-    found = read_header(folder / OPTIMIZER) if optimizer else {}
-    if found:
+    if found := read_header(folder / OPTIMIZER):
         slots, groups = optimizer_slots(state)
         refuse(folder, optimizer_misfits(found, slots))
         tensors = load_tensors(folder / OPTIMIZER, device)
         restore_optimizer(state, slots, tensors, merged_groups(settings.groups, groups))
     return state
+
+
+class _NoOptimizer(torch.optim.Optimizer):
+    """Stands where nobody trains: with a real one torch loads its compiler, which takes seconds."""
+
+    def __init__(self) -> None:
+        self.param_groups, self.state = [], defaultdict(dict)
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Refuse.
+
+        Raises:
+            UserError: Always.
+        """
+        raise UserError(
+            "This checkpoint was read without its optimizer, so it cannot be trained on. Read it "
+            "with load_checkpoint(folder, device), without optimizer=False."
+        )
 
 
 def check_weights(folder: Path, config: RunConfig) -> None:
@@ -399,8 +423,7 @@ def check_weights(folder: Path, config: RunConfig) -> None:
     if layers > len(found):  # before even a model without memory is built: it has as many parts
         refuse(folder, [f"{MODEL} has {len(found):,} tensors, {SETTINGS} {layers:,} layers"])
     try:
-        with torch.device("meta"):
-            model = config.model.build()
+        model = without_memory(config.model)
     except RuntimeError as error:  # more numbers than can be counted
         refuse(folder, [f"{SETTINGS}: {str(error).partition(chr(10))[0]}"])
         raise
@@ -419,26 +442,6 @@ def refuse(folder: Path, wrong: list[str]) -> None:
             f"The tensors in {folder} do not have the sizes that its {SETTINGS} says. Nothing was "
             f"loaded. Take another checkpoint.\n{lines}"
         )
-
-
-@contextmanager
-def _weights_without_memory() -> Iterator[None]:
-    """Let weights that are made inside have no memory, so that none are drawn to be thrown away.
-
-    Only the weights: tables that a model computes, such as those of its positions, are not stored.
-    """
-
-    def to_meta(module: nn.Module, name: str, weight: Any) -> Any:
-        if weight is not None and not weight.is_meta:
-            return nn.Parameter(weight.to("meta"), weight.requires_grad)
-        return None  # as it is: one that has two names stays one
-
-    hook = register_module_parameter_registration_hook(to_meta)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            yield
-    finally:
-        hook.remove()
 
 
 def _fill(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:

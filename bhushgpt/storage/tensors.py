@@ -185,8 +185,9 @@ def write_tensors(tensors: Mapping[str, Tensor], file: Path) -> FileFacts:
     (True, {'a': tensor([0., 1., 2.])})
     """
     codes = {dtype: code for code, dtype in KINDS.items()}
-    # The widest numbers first: so all begin where numbers of their width may.
-    ordered = sorted(tensors.items(), key=lambda pair: -pair[1].element_size())
+    # The widest numbers first: so all begin where numbers of their width may. Then by name: what a
+    # run holds in another order after it went on makes the same file.
+    ordered = sorted(tensors.items(), key=lambda pair: (-pair[1].element_size(), pair[0]))
     header, place = {}, 0
     for name, tensor in ordered:
         if tensor.dtype not in codes:

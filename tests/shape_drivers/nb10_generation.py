@@ -1,5 +1,8 @@
-"""Runs the functions of notebook 10: the loop by hand, greedy choice and both filters."""
+"""Runs the functions of notebook 10: the loop by hand, greedy choice and all three filters."""
 
+from collections import defaultdict
+
+import numpy as np
 import torch
 
 from bhushgpt.bigram import Bigram, BigramConfig
@@ -12,3 +15,6 @@ def drive(nb, s):
     nb.greedy(logits)
     nb.top_k_by_hand(logits, 3)
     nb.top_p_by_hand(logits, 0.8)
+    nb.min_p_by_hand(logits, 0.2)
+    nb.seen_after = defaultdict(lambda: np.ones(s.V, dtype=np.float32))
+    nb.counted_chances([0, 1, 2, 3, 0])
