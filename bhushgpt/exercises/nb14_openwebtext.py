@@ -157,6 +157,11 @@ def _check_passes(answer: Answer) -> str | None:
     found = result["web"], result["books"]
     if found != (0.375, 1.0):
         return mistakes.get(found, f"web should be 0.375 and books 1.0; yours are {found}.")
+    parted = float(answer(tokens, weights, 410.0)["web"])
+    if round(parted, 6) != 0.384375:
+        return (
+            f"of 410 tokens web is read 0.384375 times, yours says {parted:g}: does // cut it off?"
+        )
     return None
 
 

@@ -134,6 +134,7 @@ PASSES = [
     (lambda t, w, n: {"web": 0.375}, "the names should be"),
     (lambda t, w, n: {k: 2.0 for k in t}, "web should be 0.375"),
     (popped, "your code changes `weights`"),
+    (lambda t, w, n: {k: n * w[k] // sum(w.values()) / t[k] for k in t}, "does // cut it off"),
 ]
 
 

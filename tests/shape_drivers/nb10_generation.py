@@ -18,3 +18,5 @@ def drive(nb, s):
     nb.min_p_by_hand(logits, 0.2)
     nb.seen_after = defaultdict(lambda: np.ones(s.V, dtype=np.float32))
     nb.counted_chances([0, 1, 2, 3, 0])
+    nb.device = "cpu"
+    nb.one_round(model, [0, 1, 2, 3, 0], torch.Generator())
