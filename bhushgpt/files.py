@@ -186,6 +186,12 @@ def read_file(path: Path) -> bytes:
         return _unpacked(data, path) if path.suffix == ".xz" else data
     except OSError as error:
         raise UserError(f"{path.name} cannot be read: {error.strerror or error}.") from None
+    except MemoryError:
+        raise UserError(
+            f"{path.name} is too large for the free memory. Turn it into tokens first, which "
+            "takes little memory:\n  "
+            + command("prepare", path, "--tokenizer", "bytes", "--out", "tokens")
+        ) from None
     except lzma.LZMAError as error:
         raise UserError(f"{path.name} is a damaged .xz file ({error}). Get it again.") from None
 

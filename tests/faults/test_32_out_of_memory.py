@@ -93,5 +93,5 @@ def test_every_device_s_words_for_it_are_understood(where, monkeypatch) -> None:
         raise words[where]
     message = str(raised.value)
     assert f"and {where} has at most 1.0 GiB for it" in message
-    assert f"{training_memory(CONFIG) / 2**30:,.1f} GiB" in message
+    assert f"{training_memory(CONFIG, where) / 2**30:,.1f} GiB" in message
     assert "accumulation_steps=" in message

@@ -1,6 +1,6 @@
 """Campaign: every reference of the exercises with one thing changed, and who calls it right?
 
-    python -m tests.faults.campaigns.mutants
+    python -m tests.faults.campaigns.answer_mutants
 
 `tests/exercises/mutants.py` makes some thousands of them. Whatever a checker calls right must stand
 in `tests/exercises/equivalent_mutants.toml`, with the reason.
