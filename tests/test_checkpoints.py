@@ -344,6 +344,7 @@ def test_what_is_written_piece_by_piece_is_what_the_library_reads(tmp_path):
         "turned": torch.randn(4, 6).T,
         "none": torch.empty(0, 3),
         "flags": torch.tensor([True, False]),
+        "kürzer": torch.randn(4).half(),
         "wide": torch.randn(2, 2, dtype=torch.float64),
     }
     facts = write_tensors(tensors, tmp_path / MODEL)
@@ -353,6 +354,8 @@ def test_what_is_written_piece_by_piece_is_what_the_library_reads(tmp_path):
         assert found[name].dtype == tensor.dtype
         assert torch.equal(found[name], tensor)
     assert facts == run_folder.fingerprint(tmp_path / MODEL)
+    save_file({**tensors, "turned": tensors["turned"].contiguous()}, tmp_path / "theirs")
+    assert (tmp_path / MODEL).read_bytes() == (tmp_path / "theirs").read_bytes()
 
 
 def test_a_loaded_checkpoint_holds_no_file_open_and_its_numbers_are_aligned(saved):

@@ -36,7 +36,7 @@ def chromium() -> Iterator[Any]:
     """Yield a browser, closed at the end; Playwright is installed first if need be."""
     program = executable()
     install("docs/requirements-browser.txt")
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import sync_playwright  # pyright: ignore[reportMissingImports]
 
     # Chromium's sandbox refuses to run for the user root, as whom containers run.
     root = hasattr(os, "geteuid") and os.geteuid() == 0

@@ -74,7 +74,7 @@ def watch(page: Any, address: str, found: list[str]) -> None:
 
 def look(browser: Any, address: str, name: str) -> list[str]:
     """Open a page in each theme and width, and return what is wrong with it."""
-    from axe_playwright_python.sync_playwright import Axe
+    from axe_playwright_python.sync_playwright import Axe  # pyright: ignore[reportMissingImports]
 
     found: list[str] = []
     for theme in THEMES:

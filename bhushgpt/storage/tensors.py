@@ -37,13 +37,14 @@ from bhushgpt.training import TrainState
 LONGEST_HEADER = 2**22
 MOST_TENSORS = 20_000
 MOST_DIMENSIONS = 8
+# In the order in which that library writes them.
 KINDS = {
+    "I64": torch.int64,
     "F64": torch.float64,
     "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I64": torch.int64,
     "I32": torch.int32,
+    "BF16": torch.bfloat16,
+    "F16": torch.float16,
     "I16": torch.int16,
     "I8": torch.int8,
     "U8": torch.uint8,
@@ -185,17 +186,20 @@ def write_tensors(tensors: Mapping[str, Tensor], file: Path) -> FileFacts:
     (True, {'a': tensor([0., 1., 2.])})
     """
     codes = {dtype: code for code, dtype in KINDS.items()}
-    # The widest numbers first: so all begin where numbers of their width may. Then by name: what a
-    # run holds in another order after it went on makes the same file.
-    ordered = sorted(tensors.items(), key=lambda pair: (-pair[1].element_size(), pair[0]))
-    header, place = {}, 0
-    for name, tensor in ordered:
+    for name, tensor in tensors.items():
         if tensor.dtype not in codes:
             raise UserError(f"{name} has numbers of the kind {tensor.dtype}, which is not saved.")
+    # The widest numbers first: so all begin where numbers of their width may. Then by name: what a
+    # run holds in another order after it went on makes the same file, and the one that the
+    # safetensors library makes.
+    rank = {dtype: n for n, dtype in enumerate(KINDS.values())}
+    ordered = sorted(tensors.items(), key=lambda pair: (rank[pair[1].dtype], pair[0]))
+    header, place = {}, 0
+    for name, tensor in ordered:
         offsets = [place, place := place + tensor.nbytes]
         kind, shape = codes[tensor.dtype], list(tensor.shape)
         header[name] = {"dtype": kind, "shape": shape, "data_offsets": offsets}
-    text = json.dumps(header).encode()
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     digest = hashlib.sha256()
     with file.open("wb") as stream:
