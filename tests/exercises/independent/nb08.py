@@ -97,8 +97,6 @@ def block_parameters__wrong__no_norms(n_embd):
     return 12 * n_embd**2 + 9 * n_embd
 def block_parameters__wrong__no_projection(n_embd):
     return 11 * n_embd**2 + 12 * n_embd
-def block_parameters__wrong__gain_only(n_embd):
-    return 12 * n_embd**2 + 11 * n_embd + 0
 def block_parameters__wrong__narrow_mlp(n_embd):
     return 6 * n_embd**2 + 10 * n_embd
 def block_parameters__wrong__768_always(n_embd):

@@ -2,7 +2,7 @@
 import torch
 import torch.nn.functional as F
 
-from bhushgpt.accumulation import batch_loss
+from bhushgpt.training import batch_loss
 
 
 def slope__right__one_hot(logits, answers):
