@@ -18,7 +18,7 @@ def answers(notebook: str) -> list[tuple[str, str, str, object]]:
     """Return exercise, kind (right or wrong), what is special, and the answer itself."""
     found = vars(importlib.import_module(f"independent.nb{notebook}")).items()
     named = [(name.split("__"), answer) for name, answer in found if not name.startswith("_")]
-    return [(*parts, answer) for parts, answer in named if len(parts) == 3]
+    return [(each[0], each[1], each[2], answer) for each, answer in named if len(each) == 3]
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS)
