@@ -119,9 +119,11 @@ type(s) for +: 'int' and 'str' (line 1 of your cell).
         raised_here = any("NotImplementedError" in code.co_names for code in self.codes)
         if isinstance(error, NotAttempted | Stopped):
             return error
-        if (isinstance(error, NotImplementedError) and raised_here) or "ellipsis" in str(error):
-            return NotAttempted()
         text = " ".join(str(error).split())
+        # einsum speaks of an ellipsis of its own, the one that may stand in its equation.
+        dots_left = "ellipsis" in text and "einsum" not in text
+        if (isinstance(error, NotImplementedError) and raised_here) or dots_left:
+            return NotAttempted()
         text = text if len(text) <= LONGEST_MESSAGE else text[:LONGEST_MESSAGE] + "..."
         story = f"{type(error).__name__}: {text.rstrip('.')}{self._place(error)}."
         return Stopped(f"your code stopped with {story}")
@@ -241,6 +243,28 @@ def modes_kept(values: Iterable[Any]) -> Iterator[None]:
             f"your code leaves the model in {now} mode, and it came in {then} mode: put it back "
             f"with model.{then}() before you return."
         )
+
+
+@contextmanager
+def autograd_watched() -> Iterator[list[str]]:
+    """Collect a word for each number that autograd keeps for the way back while the block runs.
+
+    The list stays empty if nothing in the block records operations, whatever its names are.
+
+    >>> import torch
+    >>> with autograd_watched() as kept:
+    ...     _ = torch.ones(2, requires_grad=True).square()
+    >>> kept
+    ['Tensor']
+    """
+    kept: list[str] = []
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(type(tensor).__name__)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        yield kept
 
 
 @contextmanager

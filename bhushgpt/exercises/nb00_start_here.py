@@ -108,6 +108,8 @@ def _check_hard_texts(answer: Callable[..., Any]) -> str | None:
             "in 'aaab' the past 'aa' occurs twice, at places that overlap: 'a' follows once and "
             "'b' once."
         )
+    if not _equal(answer("abab", "ab"), {"a": 1.0}):
+        return "in 'abab' nothing follows the second 'ab', so it does not count."
     if not _equal(answer("abc", "c"), {}):
         return "in 'abc' nothing follows 'c', so the answer for it is {}."
     if not _equal(answer("abc", "x"), {}):

@@ -53,7 +53,12 @@ def _check_lion(answer) -> str | None:
         return "the mean you keep was mixed with b1; b2 is its memory."
     if torch.allclose(mean, m):
         return "you gave back the old mean: the next step would know nothing of this gradient."
-    return None if torch.allclose(mean, kept, atol=1e-5) else "the new mean is another one."
+    if not torch.allclose(mean, kept, atol=1e-5):
+        return "the new mean is another one."
+    still, _ = answer(w.clone(), torch.zeros(40), torch.zeros(40), lr, b1, b2, decay)
+    if not torch.allclose(still, w - lr * decay * w, atol=1e-5):
+        return "where the mix is 0, its sign is 0: the weight only decays there."
+    return None
 
 
 lion = Exercise(

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bhushgpt.exercises.attempts import kind
+from bhushgpt.exercises.attempts import autograd_watched, kind
 from bhushgpt.exercises.exercise import Exercise
 from bhushgpt.exercises.same_numbers import mistake_in, same
 
@@ -432,7 +432,10 @@ def _check_mlp_gradients(answer: Answer) -> str | None:
     expected = _mlp_gradients(ids, targets, *weights)
     mistakes = _gradient_mistakes(weights, ids, targets)
     clones = [tensor.clone() for tensor in (ids, targets, *weights)]
-    result = answer(*clones)
+    with autograd_watched() as kept:
+        result = answer(*clones)
+    if kept:
+        return "autograd does the work here: write the way back yourself, from the scores on."
     found = _misshapen(result, expected)
     right = [] if found else _agreement(result, expected)
     if found or all(right):

@@ -201,7 +201,7 @@ def _check_context(answer: Answer, prompt: Tensor) -> str | None:
 
 
 def _check_stop(answer: Answer, prompt: Tensor) -> str | None:
-    text = answer(_Counting(), prompt, 9, stop=8)[0].tolist()
+    text = answer(_Counting().eval(), prompt, 9, stop=8)[0].tolist()
     if text == [1, 2, 3, 4, 5, 6, 7]:
         return "the stop token itself belongs to the text: add it, then stop."
     if text != [1, 2, 3, 4, 5, 6, 7, 8]:

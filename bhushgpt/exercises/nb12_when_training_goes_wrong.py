@@ -264,6 +264,8 @@ def _check_memorising_since(answer: Answer) -> str | None:
     wide = {100: 2.61, 430: 1.70, 790: 1.93}
     if (found := answer(dict(wide), 0.5)) != 0:
         return f"with rise = 0.5, a rise of 0.23 is noise: 0, not {found}. Use `rise`."
+    if (found := answer({100: 2.5, 430: 2.0, 790: 2.15}, 0.1)) != 430:
+        return f"2.15 is more than 0.1 above 2.00: 430, not {found}. `rise` is in nats, no share."
     if (found := answer({30: 1.9, 20: 2.0, 10: 2.1}, 0.05)) != 0:
         return f"a loss that falls to the end is not memorising: 0, not {found}."
     if (found := answer({100: 2.5, 430: 1.5, 790: 1.75}, 0.25)) != 0:

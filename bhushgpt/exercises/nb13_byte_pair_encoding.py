@@ -52,6 +52,8 @@ def _check_encode_piece(answer: Callable[..., Any]) -> str | None:
         return "of 4 4 4 the first two are merged: go from left to right."
     if came != [259, 4]:
         return f"[4, 4, 4] becomes [259, 4]: each id is used once; yours gave {came}."
+    if (came := list(answer([3, 2], list(MERGES)))) != [3, 2]:
+        return f"(3, 2) is another pair than (2, 3), and was not learned; yours gave {came}."
     if (came := list(answer([1, 2, 3, 4, 4], list(MERGES)))) != [260]:
         return f"the last merge counts, too: [1, 2, 3, 4, 4] becomes [260]; yours gave {came}."
     if list(answer([], list(MERGES))) != [] or list(answer([7], list(MERGES))) != [7]:

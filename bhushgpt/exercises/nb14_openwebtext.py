@@ -157,6 +157,9 @@ def _check_passes(answer: Answer) -> str | None:
     found = result["web"], result["books"]
     if found != (0.375, 1.0):
         return mistakes.get(found, f"web should be 0.375 and books 1.0; yours are {found}.")
+    turned = dict(reversed(weights.items()))
+    if round(float(answer(tokens, turned, 400.0)["web"]), 6) != 0.375:
+        return "weights may list the sources in another order: go by the names, not by the places."
     parted = float(answer(tokens, weights, 410.0)["web"])
     if round(parted, 6) != 0.384375:
         return (

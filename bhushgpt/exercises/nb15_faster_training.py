@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bhushgpt.bigram import Bigram, BigramConfig
+from bhushgpt.exercises.attempts import autograd_watched
 from bhushgpt.exercises.exercise import Exercise
 from bhushgpt.training import batch_loss
 
@@ -210,7 +211,10 @@ def _check_slope(answer) -> str | None:
         "you added the rows up: each token's scores have slopes of their own.": right.sum(0),
         "rows and columns are exchanged: one row for each token.": right.T,
     }
-    got = answer(logits, answers)
+    with autograd_watched() as kept:
+        got = answer(logits, answers)
+    if kept:
+        return "autograd does the work here: softmax and one subtraction give the same."
     for sentence, value in mistakes.items():
         if got.shape == value.shape and torch.allclose(got, value, atol=1e-5):
             return sentence

@@ -25,6 +25,7 @@ def _check_their_name(answer) -> str | None:
             "blocks.11.mlp.projection.bias",
             "blocks.2.attention.projection.weight",
             "blocks.2.mlp.widen.weight",
+            "blocks.2.norm_1.weight",
             "blocks.2.norm_2.bias",
         )
     }

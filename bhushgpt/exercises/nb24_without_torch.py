@@ -106,7 +106,7 @@ def _wrong_names(
 
 
 def _check_order(answer: Callable[..., Any]) -> str | None:
-    for parents, last in ((GRAPH, "loss"), (SECOND, "end")):
+    for parents, last in ((GRAPH, "loss"), (dict(sorted(SECOND.items())), "end")):
         needed = _reference_order(parents, last)
         result = answer(dict(parents), last)
         if isinstance(result, set | frozenset | dict | str):
@@ -126,6 +126,8 @@ def _check_order(answer: Callable[..., Any]) -> str | None:
             return f"{fact}: down each branch to its end is too soon where branches meet again."
         if order == _breadth_first(parents, last):
             return f"{fact}: the steps that lie between are the longest way, not the shortest."
+        if order == [name for name in reversed(parents) if name in order]:
+            return f"{fact}: the place in the dictionary says nothing about the graph."
         if order == sorted(order):
             return f"{fact}: names in the order of the alphabet say nothing about the graph."
         if order == sorted(order, reverse=True):

@@ -411,3 +411,18 @@ def test_a_model_left_in_another_mode_is_put_back_and_named() -> None:
     said = mode.judge(lambda model: bool(model.train())).message
     assert "leaves the model in train mode" in said
     assert not model[0].training
+
+
+def test_the_ellipsis_of_einsum_is_a_mistake_and_no_empty_place():
+    def answer(x):
+        return torch.einsum("bti->bt", x)
+
+    asked = Exercise(
+        name="summed",
+        question="Sum the rows.",
+        hints=("Use sum.",),
+        reference=lambda x: x.sum(-1),
+        checks=lambda answer: None if answer(torch.ones(2, 3)) is not None else "nothing came.",
+    )
+    outcome = asked.judge(answer)
+    assert outcome.status == "not yet" and "einsum" in outcome.message

@@ -130,7 +130,7 @@ def test_the_kill_table_of_chances_after():
             sums_to_more: "sum to 1.33 instead of 1",
             before_the_past: "after 'the ' should come",
             by_split: "overlap",
-            end_of_text_counts: "nothing follows 'c'",
+            end_of_text_counts: "nothing follows the second",
             percent: "these are percent",
             whole_divisions: "// cuts the digits",
             equally_likely: "equally likely",

@@ -630,7 +630,12 @@ def test_the_kill_table_of_mlp_gradients():
 
 
 def test_other_right_answers_to_mlp_gradients():
-    assert_right(mlp_gradients, by_autograd, by_questions, by_einsum, backwards)
+    assert_right(mlp_gradients, by_questions, by_einsum, backwards)
+
+
+def test_autograd_is_not_the_way_back_by_hand():
+    outcome = mlp_gradients.judge(by_autograd)
+    assert outcome.status == "not yet" and "autograd does the work" in outcome.message
 
 
 def test_the_key_of_mlp_gradients_is_what_autograd_gives():

@@ -56,11 +56,11 @@ LORA_WRONG = [
         lambda x, w, d, u, a: x @ w.T + a / len(d) * F.relu(x @ d.T) @ u.T,
         "a ReLU between A and B",
     ),
-    (lambda x, w, d, u, a: (x @ w.T + a / len(d) * add(x, d, u)).T, "the shape is (5, 4)"),
+    (lambda x, w, d, u, a: (x @ w.T + a / len(d) * add(x, d, u)).mT, "the shape is (2, 5, 4)"),
     (lambda x, w, d, u, a: x @ w + add(x, d, u), "your code stopped with"),
-    (lambda x, w, d, u, a: torch.zeros(4, 5), "not those of the formula"),
+    (lambda x, w, d, u, a: torch.zeros(2, 4, 5), "not those of the formula"),
     (merges_in_place, "your code changes `"),
-    (for_two_axes, "x may have more axes"),
+    (for_two_axes, "the shape is (8, 5)"),
 ]
 
 

@@ -1,0 +1,177 @@
+"""Answers to the exercises of notebook 21, written from its cards alone."""
+
+import torch
+
+
+def induction_score__right__diagonal(weights, period):
+    return weights.diagonal(offset=1 - period, dim1=1, dim2=2)[:, 1:].mean(-1)
+
+
+def induction_score__right__loop(weights, period):
+    H, T, _ = weights.shape
+    return torch.stack(
+        [
+            sum(weights[h, t, t - period + 1] for t in range(period, T)) / (T - period)
+            for h in range(H)
+        ]
+    )
+
+
+def induction_score__right__index(weights, period):
+    t = torch.arange(period, weights.shape[1])
+    return weights.double()[:, t, t - period + 1].sum(1) / len(t)
+
+
+def induction_score__wrong__place_itself(weights, period):
+    t = torch.arange(period, weights.shape[1])
+    return weights[:, t, t - period].mean(1)
+
+
+def induction_score__wrong__one_too_far(weights, period):
+    t = torch.arange(period, weights.shape[1] - 1)
+    return weights[:, t, t - period + 2].mean(1)
+
+
+def induction_score__wrong__rows_and_columns(weights, period):
+    t = torch.arange(period, weights.shape[1])
+    return weights[:, t - period + 1, t].mean(1)
+
+
+def induction_score__wrong__whole_diagonal(weights, period):
+    return weights.diagonal(1 - period, 1, 2).mean(-1)
+
+
+def induction_score__wrong__sum(weights, period):
+    t = torch.arange(period, weights.shape[1])
+    return weights[:, t, t - period + 1].sum(1)
+
+
+def induction_score__wrong__all_heads(weights, period):
+    t = torch.arange(period, weights.shape[1])
+    return weights[:, t, t - period + 1].mean()
+
+
+def induction_score__wrong__divided_by_t(weights, period):
+    t = torch.arange(period, weights.shape[1])
+    return weights[:, t, t - period + 1].sum(1) / weights.shape[1]
+
+
+def induction_score__wrong__one_later(weights, period):
+    t = torch.arange(period + 1, weights.shape[1])
+    return weights[:, t, t - period + 1].mean(1)
+
+
+def induction_score__wrong__largest(weights, period):
+    t = torch.arange(period, weights.shape[1])
+    return weights[:, t, t - period + 1].max(1).values
+
+
+predicted_loss__right__ln_12 = 2.48
+predicted_loss__right__a_little_above = 2.7
+predicted_loss__wrong__as_before = 0.01
+predicted_loss__wrong__bits = 12.0
+predicted_loss__wrong__negative = -2.48
+
+
+def recovered__right__from_clean(clean, corrupted, patched):
+    return 1 - (clean - patched) / (clean - corrupted)
+
+
+def recovered__right__float64(clean, corrupted, patched):
+    c, s, p = (x.double() for x in (clean, corrupted, patched))
+    return torch.true_divide(p - s, c - s)
+
+
+def recovered__wrong__other_way_round(clean, corrupted, patched):
+    return (clean - patched) / (clean - corrupted)
+
+
+def recovered__wrong__sign(clean, corrupted, patched):
+    return (corrupted - patched) / (clean - corrupted)
+
+
+def recovered__wrong__share_of_clean(clean, corrupted, patched):
+    return patched / clean
+
+
+def recovered__wrong__difference(clean, corrupted, patched):
+    return patched - corrupted
+
+
+def recovered__wrong__clamped(clean, corrupted, patched):
+    return ((patched - corrupted) / (clean - corrupted)).clamp(0, 1)
+
+
+def recovered__wrong__absolute(clean, corrupted, patched):
+    return (patched - corrupted).abs() / (clean - corrupted).abs()
+
+
+def recovered__wrong__divided_by_clean(clean, corrupted, patched):
+    return (patched - corrupted) / clean
+
+
+def recovered__wrong__mean(clean, corrupted, patched):
+    return ((patched - corrupted) / (clean - corrupted)).mean()
+
+
+def recovered__wrong__changes_patched(clean, corrupted, patched):
+    patched -= corrupted
+    return patched / (clean - corrupted)
+
+
+def head_shares__right__einsum(weights, v, projection):
+    H, _, D = v.shape
+    return torch.einsum("hts,hsd,chd->htc", weights, v, projection.view(-1, H, D))
+
+
+def head_shares__right__zeroed(weights, v, projection):
+    H, T, D = v.shape
+    out = []
+    for h in range(H):
+        joined = torch.zeros(T, H * D, dtype=v.dtype)
+        joined[:, h * D : (h + 1) * D] = weights[h] @ v[h]
+        out.append(joined @ projection.T)
+    return torch.stack(out)
+
+
+def head_shares__wrong__interleaved(weights, v, projection):
+    H, _, D = v.shape
+    return torch.einsum("htd,cdh->htc", weights @ v, projection.view(-1, D, H))
+
+
+def head_shares__wrong__sum(weights, v, projection):
+    H, _, D = v.shape
+    return torch.einsum("htd,chd->tc", weights @ v, projection.view(-1, H, D))
+
+
+def head_shares__wrong__equal_shares(weights, v, projection):
+    H, _, D = v.shape
+    return torch.einsum("htd,chd->tc", weights @ v, projection.view(-1, H, D)).expand(H, -1, -1) / H
+
+
+def head_shares__wrong__first_columns_for_all(weights, v, projection):
+    return weights @ v @ projection[:, : v.shape[2]].T
+
+
+def head_shares__wrong__weights_turned(weights, v, projection):
+    H, _, D = v.shape
+    return torch.einsum("hst,hsd,chd->htc", weights, v, projection.view(-1, H, D))
+
+
+def head_shares__wrong__no_weights(weights, v, projection):
+    H, _, D = v.shape
+    return torch.einsum("htd,chd->htc", v, projection.view(-1, H, D))
+
+
+def head_shares__wrong__no_projection(weights, v, projection):
+    return weights @ v
+
+
+def head_shares__wrong__heads_reversed(weights, v, projection):
+    H, _, D = v.shape
+    return torch.einsum("htd,chd->htc", weights @ v, projection.view(-1, H, D).flip(1))
+
+
+def head_shares__wrong__divided_by_heads(weights, v, projection):
+    H, _, D = v.shape
+    return torch.einsum("htd,chd->htc", weights @ v, projection.view(-1, H, D)) / H
