@@ -109,7 +109,7 @@ type(s) for +: 'int' and 'str' (line 1 of your cell).
             if not unchanged(was, now):
                 raise Stopped(
                     f"your code changes `{name}`, and whoever gave it still needs it: make "
-                    "something new (x = x + 1 instead of x += 1, a copy of a list)."
+                    "something new (x = x + 1 instead of x += 1 or x.add_(1), a copy of a list)."
                 )
 
     def verdict(self, error: Exception | SystemExit) -> NotAttempted | Stopped:

@@ -134,7 +134,7 @@ def _check_windows(answer: Callable[..., Any]) -> str | None:
     if len(inputs) == 11:
         return "your windows overlap, so most targets come several times: start T further on."
     if targets.max() > 0 and targets[:, -1].tolist() != (inputs[:, -1] + 1).tolist():
-        return "at the end of a row the target is not the next token; cut T + 1 tokens there."
+        return "the last target of each row is not the token that comes next in the text."
     if inputs.tolist() == [[100, 101, 102, 103], [105, 106, 107, 108], [110, 111, 112, 113]]:
         return "105 is never a target: each window begins at the last target of the one before."
     if len(inputs) < 3:

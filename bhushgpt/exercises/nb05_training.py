@@ -50,7 +50,7 @@ def _check_lion(answer) -> str | None:
     if not torch.allclose(new, w - lr * (mix.sign() + decay * w), atol=1e-5):
         return "the new weight is not weight - lr * (sign + decay * weight)."
     if torch.allclose(mean, mix, atol=1e-5):
-        return "the mean you keep was mixed with b1; b2 is its memory."
+        return "the step is right, but the mean you return was mixed with b1; it wants b2."
     if torch.allclose(mean, m):
         return "you gave back the old mean: the next step would know nothing of this gradient."
     if not torch.allclose(mean, kept, atol=1e-5):

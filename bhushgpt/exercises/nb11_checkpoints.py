@@ -34,7 +34,7 @@ def _check_damaged(answer: Answer) -> str | None:
     if (whole := names(saved)) == sorted(manifest):
         return "files that are whole are all reported. `digest()` gives bytes, `hexdigest()` text."
     if whole:
-        return f"nothing is damaged, and {whole} is reported."
+        return f"nothing is damaged, and {whole} is reported. Is it the bytes that you hash?"
     if names(flipped) == []:
         return "the last byte of `model` is another, its size the same, and nothing is reported."
     gone = {name: data for name, data in saved.items() if name != "optimizer"}
