@@ -348,6 +348,23 @@ def test_an_encoding_that_is_none_or_another_is_said(tmp_path, said):
     assert code == 1 and "it is not text in shift_jis" in text
 
 
+def test_the_same_bytes_in_another_encoding_are_another_preparation(tmp_path, said):
+    texts, out = tmp_path / "texts", tmp_path / "tokens"
+    texts.mkdir()
+    for number in range(20):
+        (texts / f"{number}.txt").write_bytes(f"{number} {RUSSIAN}".encode("cp1251"))
+    words = ("prepare", texts, "--tokenizer", "bytes", "--held-out", 0.3, "--out")
+    assert said(*words, out, "--encoding", "cp1251")[0] == 0
+    before = {part.name: part.read_bytes() for part in out.iterdir()}
+    assert said(*words, out, "--encoding", "Windows-1251")[0] == 0  # another name of the same
+    code, text = said(*words, out, "--encoding", "koi8-r")
+    assert code == 1 and "another input, encoding, tokenizer or split" in text
+    assert {part.name: part.read_bytes() for part in out.iterdir()} == before
+    assert said(*words, tmp_path / "other", "--encoding", "koi8-r")[0] == 0
+    one, other = (PreparedTokens.open(folder) for folder in (out, tmp_path / "other"))
+    assert one.digest != other.digest
+
+
 # --- memory in the same units everywhere
 
 
