@@ -19,6 +19,7 @@ import numpy
 import psutil
 import torch
 
+from bhushgpt.environment import memory_size
 from bhushgpt.errors import UserError, nearest
 
 try:
@@ -119,7 +120,7 @@ class DeviceCard:
     def __str__(self) -> str:
         where = f"{self.cores} cores" if self.cores else "cores unknown"
         return (
-            f"{self.name} ({self.kind}, {where}, {self.memory_bytes / 2**30:.1f} GiB; "
+            f"{self.name} ({self.kind}, {where}, {memory_size(self.memory_bytes)}; "
             f"{', '.join(self.dtypes)}; torch {self.torch}, threads: {self.threads})"
         )
 

@@ -219,3 +219,16 @@ def pick(*, smoke: Value, laptop: Value, gpu: Value | None = None) -> Value:
     if scale == "gpu" and gpu is not None:
         return gpu
     return laptop
+
+
+def memory_size(size: float) -> str:
+    """Return a size of memory for people: powers of two, as memory is built.
+
+    Disks, files and their rates are told in powers of ten, as disks are sold.
+
+    >>> memory_size(90 * 2**20), memory_size(2**34), memory_size(1)
+    ('90 MiB', '16.0 GiB', '1 MiB')
+    """
+    if size >= 2**30:
+        return f"{size / 2**30:,.1f} GiB"
+    return f"{max(size / 2**20, 1):,.0f} MiB"

@@ -216,7 +216,7 @@ def _unpacked(data: bytes, path: Path) -> bytes:
 
 def _too_large(path: Path) -> UserError:
     return UserError(
-        f"{path.name} holds more than {LARGEST // 2**20:,} MiB of text, too much to be read at "
+        f"{path.name} holds more than {megabytes(LARGEST)} of text, too much to be read at "
         "once. Turn it into tokens first, which takes little memory:\n  "
         + command("prepare", path, "--tokenizer", "bytes", "--out", "tokens")
     )

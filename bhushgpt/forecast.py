@@ -26,6 +26,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bhushgpt.devices import abilities, describe_device, synchronize
+from bhushgpt.environment import memory_size
 from bhushgpt.errors import UserError
 from bhushgpt.evaluation import windows_at_once
 from bhushgpt.language_model import LanguageModel, ModelConfig, eval_mode, token_losses
@@ -62,7 +63,7 @@ class Forecast:
     def __str__(self) -> str:
         part = "" if self.trained == self.parameters else f", {self.trained:,} of them trained"
         return (
-            f"{self.parameters:,} parameters{part}, about {self.memory_bytes / 2**20:,.0f} MiB on "
+            f"{self.parameters:,} parameters{part}, about {memory_size(self.memory_bytes)} on "
             f"top of Python and torch, about {_duration(self.seconds + self.other_seconds)} at "
             f"{self.tokens_per_second:,.0f} tokens/s"
         )
@@ -327,8 +328,8 @@ def refuse_too_large(config: RunConfig, device: torch.device, needed: int) -> No
     there = describe_device(device).memory_bytes
     if needed > there:
         raise UserError(
-            f"This run needs about {needed / 2**30:,.1f} GiB of memory, and {device.type} has "
-            f"{there / 2**30:,.1f}. The vocabulary has {config.model.vocab_size:,} tokens and the "
+            f"This run needs about {memory_size(needed)} of memory, and {device.type} has "
+            f"{memory_size(there)}. The vocabulary has {config.model.vocab_size:,} tokens and the "
             f"context {config.model.context_length:,}. Take a smaller preset, or a text with "
             "fewer different characters."
         )

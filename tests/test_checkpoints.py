@@ -244,7 +244,7 @@ def test_a_context_that_fits_the_weights_but_not_the_memory_is_refused(tmp_path)
     state = TrainState.fresh(build_model(config), config.training)
     saved = save_checkpoint(tmp_path, state, config, TOKENIZER)
     assert load_checkpoint(saved).config == config
-    with pytest.raises(UserError, match="GiB of memory"):
+    with pytest.raises(UserError, match="iB of memory"):
         load_checkpoint(changed(saved, "config.model.context_length", 10**12))
 
 

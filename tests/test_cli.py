@@ -521,7 +521,7 @@ def test_a_vocabulary_that_cannot_fit_is_refused_before_it_is_allocated(
     card = dataclasses.replace(describe_device("cpu"), memory_bytes=2**30)
     monkeypatch.setattr("bhushgpt.forecast.describe_device", lambda device: card)
     assert train("--corpus", file, "--out", tmp_path / "run", preset="bigram") == 1
-    assert "cpu has 1.0. The vocabulary has 20,000 tokens" in capsys.readouterr().err
+    assert "cpu has 1.0 GiB. The vocabulary has 20,000 tokens" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

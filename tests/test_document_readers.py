@@ -144,7 +144,7 @@ def test_what_is_no_clean_text_is_counted_by_reason(tmp_path):
             "is not UTF-8 text": 2,
             "holds NUL bytes": 1,
             "is empty": 1,
-            "is longer than 0.00195312 MiB": 1,
+            "is longer than 0.1 MB": 1,
             "is of another kind than .txt": 1,
         },
     )
@@ -170,7 +170,7 @@ def test_lines_that_are_no_documents_are_counted(tmp_path):
         'has no field "text"': 3,
         "is not a line of JSON": 2,
         "is not UTF-8 text": 1,
-        "is longer than 0.00390625 MiB": 1,
+        "is longer than 0.1 MB": 1,
     }
 
 

@@ -168,7 +168,7 @@ def test_a_second_stream_after_padding_is_read_and_all_count_together(tmp_path, 
     assert read_file(tmp_path / "a.xz") == b"onetwo"
     monkeypatch.setattr(files, "LARGEST", 1000)
     (tmp_path / "b.xz").write_bytes(lzma.compress(bytes(990)) + lzma.compress(bytes(20)))
-    with pytest.raises(UserError, match="MiB of text, too much to be read at once"):
+    with pytest.raises(UserError, match="MB of text, too much to be read at once"):
         read_file(tmp_path / "b.xz")
 
 

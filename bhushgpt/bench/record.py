@@ -24,7 +24,7 @@ from bhushgpt.bench.tokenizers import NAIVE, ONE_THREAD, BPEMeasured
 from bhushgpt.bench.workers import Measured
 from bhushgpt.cpu_settings import fast_float32_products, float32_products_as_shipped
 from bhushgpt.devices import abilities, describe_device, has_tf32
-from bhushgpt.environment import command
+from bhushgpt.environment import command, memory_size
 from bhushgpt.errors import UserError
 from bhushgpt.files import read_json
 from bhushgpt.scaling import training_flops
@@ -354,7 +354,7 @@ def peak_line(record: BenchRecord) -> str | None:
         if job.model == "C" and job.tokens_per_call == MEMORY_TOKENS and row.peak_bytes:
             whole = abilities(record.device).host  # of a card, only what torch holds there
             of = "Python and torch included" if whole else "held on the card by torch"
-            peak = f"{row.peak_bytes / 2**30:.2f} GiB at most"
+            peak = f"{memory_size(row.peak_bytes)} at most"
             return f"C at {MEMORY_TOKENS:,} tokens a step: {peak}, {of}"
     return None
 

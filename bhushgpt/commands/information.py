@@ -10,6 +10,7 @@ from tyro.conf import arg
 
 from bhushgpt.commands.flags import CORPUS
 from bhushgpt.corpus import load_text
+from bhushgpt.environment import memory_size
 from bhushgpt.sources import corpora
 
 
@@ -46,7 +47,7 @@ class Info:
         for kind in ("cpu",) if abilities(best).host else ("cpu", best):
             card = describe_device(kind)
             mark = "  <- used by --device auto" if kind == best else ""
-            print(f"{kind:<8}{card.name}, {card.memory_bytes / 2**30:.1f} GiB{mark}")
+            print(f"{kind:<8}{card.name}, {memory_size(card.memory_bytes)}{mark}")
             print(f"        {card.cores} cores, computes in {', '.join(card.dtypes)}")
         card = describe_device("cpu")
         print(f"python  {card.python}\ntorch   {card.torch}, {card.threads} threads")

@@ -129,9 +129,9 @@ class Train:
         """Train to the end, or to the first Ctrl-C; return the exit status."""
         with Interruption() as interruption, join_world(self.device) as world, one_voice(world):
             place = self._place(world)
+            session = self._started(place, world)  # what it refuses, it says how to go on itself
+            session.notices[:0] = place.notices
             with saved_whatever_happens(place.folder):
-                session = self._started(place, world)
-                session.notices[:0] = place.notices
                 if session.finished and "ladder" in session.run.record:
                     done = f"is finished: all {session.state.step} steps are done."
                     print(f"The run in {session.run.path} {done} Next:")

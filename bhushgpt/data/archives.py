@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+from bhushgpt.environment import memory_size
 from bhushgpt.errors import UserError
 
 if sys.version_info >= (3, 14):
@@ -179,7 +180,7 @@ class Unpacked(io.RawIOBase):
         if isinstance(error, EOFError):
             return "it ends in the middle: the download or the copy was cut off"
         if isinstance(error, MemoryError) or "memory" in str(error).lower():
-            return f"it needs more than {self.limits.memory_bytes // MIB} MiB to be unpacked"
+            return f"it needs more than {memory_size(self.limits.memory_bytes)} to be unpacked"
         return f"its {self.packing} data is damaged ({error})"
 
     def _check_limits(self) -> None:

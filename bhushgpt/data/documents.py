@@ -42,6 +42,7 @@ from bhushgpt.data.shards import (
     needs_pylzma,
     packing_of,
 )
+from bhushgpt.files import megabytes
 from bhushgpt.sources import (
     END_OF_TEXT,
     END_OF_TEXT_LINE,
@@ -135,7 +136,7 @@ def _longest_word(text: str) -> int:
 
 def too_long(limits: UnpackingLimits) -> str:
     """Return the words for a text above the limit."""
-    return f"is longer than {limits.member_bytes / 2**20:g} MiB"
+    return f"is longer than {megabytes(limits.member_bytes)}"
 
 
 def from_texts(

@@ -248,7 +248,7 @@ def is_done(plan: Plan, folder: Path) -> bool:
     if manifest["plan"] != plan.digest:
         raise UserError(
             f"{folder} holds other prepared tokens ({manifest['title']}; another input, "
-            "tokenizer or split). Name another folder, or remove this one first."
+            "encoding, tokenizer or split). Name another folder, or remove this one first."
         )
     with one_writer(folder):
         clean_preparation(folder)

@@ -30,6 +30,7 @@ from bhushgpt.environment import (
     SCALES,
     cache_folder,
     command,
+    memory_size,
     named_folder,
     python_command,
     runs_folder,
@@ -135,16 +136,16 @@ def check_free_memory() -> Finding:
     from bhushgpt.devices import free_memory, usable_memory
 
     there, free = usable_memory(), free_memory("cpu")
-    about = f"{gigabytes(there)}, free {gigabytes(free)}, swap {_swap()}"
+    about = f"{memory_size(there)}, free {memory_size(free)}, swap {_swap()}"
     if free < LEAST_MEMORY:
-        more = f"{about}. Close other programs: torch and a small model take about 1 GB."
+        more = f"{about}. Close other programs: torch and a small model take about 1 GiB."
         return Finding("look", "memory", more)
     return Finding("OK", "memory", about)
 
 
 def _swap() -> str:
     try:
-        return gigabytes(psutil.swap_memory().total)
+        return memory_size(psutil.swap_memory().total)
     except (OSError, RuntimeError):  # some containers hide it
         return "unknown"
 
@@ -157,7 +158,7 @@ def check_card() -> Finding:
 
     if (kind := best_kind()) != "cpu":
         card = describe_device(kind)
-        about = f"{card.name}, {gigabytes(card.memory_bytes)}, {', '.join(card.dtypes)}"
+        about = f"{card.name}, {memory_size(card.memory_bytes)}, {', '.join(card.dtypes)}"
         return Finding("OK", "card", about)
     for kind, nowhere in NOT_SEEN.items():
         if (trouble := device_trouble(kind)) != nowhere:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bhushgpt.environment import memory_size
 from bhushgpt.errors import UserError
 
 if TYPE_CHECKING:  # here and below: the doctor, in this room too, must start where torch does not
@@ -179,7 +180,7 @@ def memory_advice(
     (True, 6)
     """
     rows = [
-        f"\n  {knob.name:<11}{knob.setting:<22}{knob.memory_bytes / 2**20:>9,.0f} MiB  "
+        f"\n  {knob.name:<11}{knob.setting:<22}{memory_size(knob.memory_bytes):>12}  "
         f"{'fits' if knob.fits else 'too large'}"
         for knob in knobs(config, room, where, how)
     ]
@@ -192,8 +193,8 @@ def memory_advice(
         )
     )
     return (
-        f"This run needs about {needed / 2**30:,.1f} GiB of memory, and {where} "
-        f"has at most {room / 2**30:,.1f} GiB for it. Any one of these makes it smaller:"
+        f"This run needs about {memory_size(needed)} of memory, and {where} "
+        f"has at most {memory_size(room)} for it. Any one of these makes it smaller:"
         f"{''.join(rows)}\n"
         f"{batch} With accumulation_steps the batch is computed in parts and the result stays the "
         "same; another context or width is another model, and bfloat16 rounds more coarsely."

@@ -20,7 +20,7 @@ from typing import Any, cast
 import torch
 
 from bhushgpt.diagnosis import memory_explained
-from bhushgpt.environment import command
+from bhushgpt.environment import command, memory_size
 from bhushgpt.errors import UserError
 from bhushgpt.evaluation import Evaluation
 from bhushgpt.files import write_atomically
@@ -69,10 +69,10 @@ def _expectation(session: Session) -> str:
     """Return parameters, memory and time; the time from a trial, where one process can make it."""
     config, world, how = session.config, session.world, session.loss.acceleration
     if world.size > 1:
-        memory = run_memory(share_of(config, world), world.device, how) / 2**20
+        memory = run_memory(share_of(config, world), world.device, how)
         return (
-            f"{session.model.parameter_count():,} parameters, at most {memory:,.0f} MiB a process "
-            "on top of Python and torch"
+            f"{session.model.parameter_count():,} parameters, at most {memory_size(memory)} a "
+            "process on top of Python and torch"
         )
     with memory_explained(config, world.device, how):
         parts = (config, session.model, session.batches, world.device)

@@ -74,6 +74,12 @@ def decode_text(raw: bytes, name: str = "the text") -> str:
             'been saved, or a log-in page. Download the text itself (on GitHub: the button "Raw"). '
             "To learn from the tags on purpose, let its name end with .html."
         )
+    if encoding := _spelled_in_ascii(raw):
+        reading = raw[:400].decode(encoding, errors="replace").strip()[:40]
+        raise UserError(
+            f"{short} is not plain UTF-8: it is spelled in ASCII, as {encoding.upper()} does, in "
+            f"which it begins {reading!r}. {_convert(name, encoding)}"
+        )
     if encoding := _wide_encoding(raw):
         spoken = encoding.upper().removesuffix("-LE").removesuffix("-BE")
         reading = raw[:400].decode(encoding, errors="replace").strip("\ufeff\n\r ")[:40]
@@ -104,6 +110,36 @@ def plain_lines(text: str) -> str:
         'one\ntwo\nthree'
     """
     return text.replace(BYTE_ORDER_MARK, "").replace("\r\n", "\n").replace("\r", "\n")
+
+
+_BASE_64 = re.compile(rb"\+[A-Za-z0-9/]{3,}-")
+
+
+def _spelled_in_ascii(raw: bytes) -> str | None:
+    r"""Return which encoding writes other signs with ASCII alone here, or None.
+
+    ISO-2022 changes alphabets by escape sequences, UTF-7 writes "+AOk-" for an é.
+
+    Example:
+        >>> _spelled_in_ascii("\u3080\u304b\u3057".encode("iso2022_jp")), _spelled_in_ascii(b"a")
+        ('iso2022-jp', None)
+    """
+    start = raw[:100_000]
+    if not start.isascii():
+        return None
+    found = [("iso2022-jp", b"\x1b$" in start), ("iso2022-kr", b"\x1b$)C" in start)]
+    found += [("utf-7", len(_BASE_64.findall(start)) >= 3)]
+    for encoding, marked in found:
+        if not marked:
+            continue
+        try:
+            text = raw.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        foreign = [sign for sign in text if not sign.isascii()]
+        if foreign and "\x1b" not in text and all(map(str.isprintable, foreign)):
+            return encoding
+    return None
 
 
 def _wide_encoding(raw: bytes) -> str | None:
@@ -165,6 +201,18 @@ def _not_utf8(raw: bytes, offset: int, name: str, short: str) -> str:
     import charset_normalizer  # here, since it takes its time to load
 
     number = raw.count(b"\n", 0, offset) + 1
+    said = (
+        f"{short} is not UTF-8: the byte 0x{raw[offset]:02x} at offset {offset:,} (line "
+        f"{number:,}) fits no character"
+    )
+    if places := _damaged_places(raw):
+        where = "that place" if places == 1 else f"{places:,} places"
+        code = _code(name, "'utf-8', 'replace'")
+        return (
+            f"{said}. The rest of it is UTF-8: it is damaged in {where}, or cut off at its end. "
+            f"Take another copy; or put a \N{REPLACEMENT CHARACTER} where a sign is lost, into a "
+            f"new file, in Python: {code}"
+        )
     begin = max(raw.rfind(b"\n", 0, offset) + 1, offset - 40)
     line = raw[begin : offset + 60].split(b"\n")[0].rstrip(b"\r")
     first = raw.rfind(b"\n", 0, max(0, offset - 20_000)) + 1
@@ -183,10 +231,6 @@ def _not_utf8(raw: bytes, offset: int, name: str, short: str) -> str:
         reading = line.decode(encoding, errors="ignore").strip()
         if reading.isprintable() and reading not in readings.values():
             readings[encoding.replace("_", "-")] = reading[:50]
-    said = (
-        f"{short} is not UTF-8: the byte 0x{raw[offset]:02x} at offset {offset:,} (line "
-        f"{number:,}) fits no character"
-    )
     if not readings:
         return said + ", nor is it a text in another encoding: it is damaged there."
     shown = "".join(f"\n  {encoding:<12} {text}" for encoding, text in list(readings.items())[:7])
@@ -196,26 +240,56 @@ def _not_utf8(raw: bytes, offset: int, name: str, short: str) -> str:
     )
 
 
+def _damaged_places(raw: bytes) -> int:
+    r"""Return in how many places a text in UTF-8 is damaged, 0 for a text that is in none at all.
+
+    In UTF-8 each sign beyond ASCII has two to four bytes that fit together. Text in another
+    encoding has hardly any such groups, so many of them beside few misfits are no chance.
+
+    Example:
+        >>> _damaged_places("é é é é é é é é é é".encode() + b"\xff"), _damaged_places(b"caf\xe9")
+        (1, 0)
+    """
+    text = raw.decode("utf-8", errors="replace")
+    misfits = text.count("\N{REPLACEMENT CHARACTER}")
+    signs = sum(not sign.isascii() for sign in text) - misfits
+    return misfits if signs >= 9 * misfits else 0
+
+
 _IN_A_WORD = re.compile(r"(?<=[^\W\d_])[^\w\s'\u2019.,:;!?/()-]+(?=[^\W\d_])")
+
+
+# Single letters of Bopomofo and Hangul, narrow kana, signs of nobody; Hangul next to Han.
+_RARE = re.compile(
+    r"[\u3105-\u318e\uff61-\uff9f\ue000-\uf8ff]"
+    r"|[\uac00-\ud7a3](?=[\u3041-\u30ff\u4e00-\u9fff])"
+    r"|[\u3041-\u30ff\u4e00-\u9fff](?=[\uac00-\ud7a3])"
+)
 
 
 def _odd_places(text: str) -> int:
     """Return how often a sign or a capital stands inside a word, as it does in a wrong encoding.
+
+    Signs that hardly any text has count, too.
 
     Example:
         >>> _odd_places("na•ve Gr¸fle бЮВЮ"), _odd_places("naïve Grüße, McCoy")
         (5, 1)
     """
     capitals = sum(a.isalpha() and b.isupper() for a, b in itertools.pairwise(text))
-    return capitals + len(_IN_A_WORD.findall(text))
+    return capitals + len(_IN_A_WORD.findall(text)) + len(_RARE.findall(text))
 
 
 def _convert(name: str, encoding: str) -> str:
+    code = _code(name, repr(encoding))
+    return f"Save it as UTF-8 in your editor; or, into a new file, in Python: {code}"
+
+
+def _code(name: str, how: str) -> str:
     stem, dot, ending = name.rpartition(".")
     new = f"{stem}.utf8.{ending}" if dot else f"{name}.utf8"
     return (
-        "Save it as UTF-8 in your editor; or, into a new file, in Python: "
-        f"from pathlib import Path; text = Path({name!r}).read_bytes().decode({encoding!r}); "
+        f"from pathlib import Path; text = Path({name!r}).read_bytes().decode({how}); "
         f"Path({new!r}).write_text(text, 'utf-8')"
     )
 
@@ -229,15 +303,17 @@ _MARKER = (
     r"^[ \t\u00a0]*\*{{3,}}[ \t]*{word} OF (?:THE|THIS) PROJECT GUTENBERG E(?:BOOK|TEXT)"
     r"(?:(?!\*{{3}})[\s\S]){{0,300}}\*{{3,}}.*$"
 )
+_PROJECT = r"\b[^\n]{0,40}?\bPRO(?:JE[CK]?TO?|YECTO|GETTO|JEKTI)[ -]GUTENBERG.*$"
 _START = re.compile(
-    rf"{_MARKER.format(word='START')}|^[ \t]*\*END\*?[ \t]*THE SMALL PRINT!.*$", re.I | re.M
+    rf"{_MARKER.format(word='START')}|^[ \t]*\*END\*?[ \t]*THE SMALL PRINT!.*$"
+    rf"|^[ \t]*\*{{3,}}[ \t]*(?:D[EÉ]BUT|BEGINN?|ANFANG|IN[IÍ]CIO|INIZIO|ALKU){_PROJECT}",
+    re.I | re.M,
 )
 # "End of (the) Project Gutenberg EBook of Emma", "Ende dieses Projekt Gutenberg Etextes Faust",
 # "Fin du Projet Gutenberg EBook de ..."; and where the small print begins.
 _END = re.compile(
     rf"{_MARKER.format(word='END')}"
-    r"|^[ \t]*(?:END|ENDE|FIN|FINE|FIM|EINDE|SLUT|LOPPU|KONIEC|KONEC)\b[^\n]{0,25}?"
-    r"\bPRO(?:JE[CK]?TO?|YECTO|GETTO|JEKTI)[ -]GUTENBERG.*$"
+    rf"|^[ \t]*\**[ \t]*(?:END|ENDE|FIN|FINE|FIM|EINDE|SLUT|LOPPU|KONIEC|KONEC){_PROJECT}"
     r"|^[ \t]*\*{0,3}[ \t]*START[ \t]*\*{1,3}[ \t]*THE SMALL PRINT!.*$",
     re.I | re.M,
 )

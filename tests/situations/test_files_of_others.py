@@ -152,6 +152,9 @@ LEGAL = "\nProject Gutenberg licence words, of the Project Gutenberg Foundation.
         ("***** START OF THE {0} A *****", "***** END OF THE {0} A *****"),
         ("*** START OF THE {0} M*A*S*H ***", "*** END OF THE {0} M*A*S*H ***"),
         ("\u00a0*** START OF THIS {0} A\nSECOND LINE ***", "\u00a0*** END OF THIS {0} A ***"),
+        ("*** DEBUT DE CE LIVRE {0} A ***", "*** FIN DE CE LIVRE ELECTRONIQUE {0} A ***"),
+        ("*** BEGINN DIESES {0}S A ***", "*** ENDE DIESES {0}S A ***"),
+        ("*** START OF THIS {0} A ***", "*** LOPPU {0} A ***"),
     ],
 )
 def test_marks_of_a_book_with_more_stars_or_stars_in_its_title_are_marks(start, end):
@@ -164,6 +167,15 @@ def test_marks_of_a_book_with_more_stars_or_stars_in_its_title_are_marks(start, 
 WORDS = "\u201cHello,\u201d said Jack \u2014 \u201cnaïve Übermut, déjà vu; größer als groß\u201d"
 OLD = {"cp1252": WORDS, "mac-roman": WORDS, "cp850": "Über große Straßen; naïve, déjà vu"}
 OLD |= {"cp1251": "В начале было слово", "koi8-r": "В начале было слово", "gb18030": "从前有一座山"}
+# From here on another reading came first, or the text was taken as it stood.
+OLD |= {
+    "euc_jp": "むかしむかしあるところに",
+    "big5": "從前有一座山，山裡有一座廟",
+    "cp1256": "في البدء كان",
+}
+OLD |= {"gbk": "从前有一座山，山里有一座庙，庙里有一个老和尚。"}
+OLD |= {"iso2022_jp": "むかしむかしあるところに", "utf-7": "Grüße aus Köln, das schöne Café."}
+OLD |= {"utf-16-le": "في البدء كان الكلمة"}
 
 
 @pytest.mark.parametrize("encoding", OLD)
@@ -176,3 +188,23 @@ def test_the_way_that_is_printed_for_another_encoding_reads_the_text_right(encod
     exec(program, {})  # pasted as it stands
     assert (tmp_path / "book.utf8.txt").read_text(encoding="utf-8") == text
     assert file.read_bytes() == text.encode(encoding)  # the only copy is as it was
+
+
+@pytest.mark.parametrize("text", ["a +b- c +10- d +x1y2- e\n" * 9, "1+abcd-2 +abc- +foobar-\n" * 9])
+def test_a_sum_in_a_text_is_no_encoding(text):
+    assert decode_text(text.encode()) == text
+
+
+def test_of_a_text_that_is_utf8_but_for_some_bytes_nothing_but_those_is_lost(tmp_path):
+    text = "The café was naïve, and the résumé too.\n" * 40
+    data = bytearray(text.encode())
+    data[200] = 0xFF
+    file = tmp_path / "book.txt"
+    file.write_bytes(bytes(data) + b"\xc3")
+    with pytest.raises(UserError, match="damaged in 2 places, or cut off at its end") as error:
+        decode_text(file.read_bytes(), str(file))
+    assert "other encodings" not in str(error.value)
+    exec(str(error.value).partition("in Python: ")[2], {})
+    mended = (tmp_path / "book.utf8.txt").read_text(encoding="utf-8")
+    assert sum(a != b for a, b in zip(mended, text, strict=False)) == 1  # and one more at the end
+    assert len(mended) == len(text) + 1

@@ -274,6 +274,17 @@ def test_the_example_of_a_help_page_is_understood(name, here):
     assert words[0] == name and understood(words)
 
 
+README = Path(__file__).parents[2] / "README.md"
+SHOWN = re.findall(r"^\.venv/bin/python (-m bhushgpt .*)$", README.read_text("utf-8"), re.M)
+
+
+@POSIX
+@pytest.mark.parametrize("line", SHOWN)
+def test_each_command_of_the_readme_is_understood(line, here):
+    assert len(SHOWN) > 10
+    assert understood(words_of(f"python {line}", here))
+
+
 def test_the_help_begins_with_the_command_as_it_is_typed_here(said):
     for words in (("--help",), ()):
         code, text = said(*words)

@@ -48,6 +48,7 @@ def test_a_moved_text_is_known_by_its_content(run, book, tmp_path, said):
     moved = shutil.copy(book, tmp_path / "moved.txt")
     code, text = said("train", "--resume", run)
     assert code == 1 and "say where: --corpus FILE" in text
+    assert "To go on" not in text  # with the very command that was refused
     code, text = said("evaluate", "--run", run)
     assert code == 1 and "say where: --corpus FILE" in text
     assert said("evaluate", "--run", run, "--corpus", moved)[0] == 0

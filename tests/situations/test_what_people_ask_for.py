@@ -5,18 +5,23 @@ import importlib
 import inspect
 import io
 import json
+import re
 import shlex
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
 
+import bhushgpt
 from bhushgpt.bpe import BPETokenizer
 from bhushgpt.commands import COMMANDS
 from bhushgpt.commands.line import EXAMPLES, main
 from bhushgpt.data import PreparedTokens
-from bhushgpt.environment import command
+from bhushgpt.devices import describe_device
+from bhushgpt.diagnosis import check_free_disk, check_free_memory
+from bhushgpt.environment import command, memory_size
 from bhushgpt.errors import UserError
 from bhushgpt.gpt import GPT, GPTConfig
 from bhushgpt.interop import fast_tokenizer, to_hf, tokenizer_from_hf
@@ -26,6 +31,8 @@ from bhushgpt.runs import FineTuning, start_fine_tuning
 from bhushgpt.speed import World
 from bhushgpt.storage import load_checkpoint
 from bhushgpt.tokenizers import ByteTokenizer, CharTokenizer
+
+PACKAGE = Path(bhushgpt.__file__).parent
 
 
 def test_sizes_rate_seed_and_share_can_be_asked_for(book, tmp_path, said):
@@ -339,3 +346,52 @@ def test_an_encoding_that_is_none_or_another_is_said(tmp_path, said):
         assert said(*words, none)[0] == 1
     code, text = said(*words, "shift_jis")
     assert code == 1 and "it is not text in shift_jis" in text
+
+
+def test_the_same_bytes_in_another_encoding_are_another_preparation(tmp_path, said):
+    texts, out = tmp_path / "texts", tmp_path / "tokens"
+    texts.mkdir()
+    for number in range(20):
+        (texts / f"{number}.txt").write_bytes(f"{number} {RUSSIAN}".encode("cp1251"))
+    words = ("prepare", texts, "--tokenizer", "bytes", "--held-out", 0.3, "--out")
+    assert said(*words, out, "--encoding", "cp1251")[0] == 0
+    before = {part.name: part.read_bytes() for part in out.iterdir()}
+    assert said(*words, out, "--encoding", "Windows-1251")[0] == 0  # another name of the same
+    code, text = said(*words, out, "--encoding", "koi8-r")
+    assert code == 1 and "another input, encoding, tokenizer or split" in text
+    assert {part.name: part.read_bytes() for part in out.iterdir()} == before
+    assert said(*words, tmp_path / "other", "--encoding", "koi8-r")[0] == 0
+    one, other = (PreparedTokens.open(folder) for folder in (out, tmp_path / "other"))
+    assert one.digest != other.digest
+
+
+# --- memory in the same units everywhere
+
+
+def sizes_by_hand(source: str) -> list[str]:
+    """Return the f-strings that divide by a size and write its unit themselves."""
+    return [
+        ast.unparse(node)
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.JoinedStr)
+        and re.search(r"[KMG]iB", ast.unparse(node))
+        and "2 ** " in ast.unparse(node)
+    ]
+
+
+def test_one_function_says_how_much_memory_something_takes():
+    assert sizes_by_hand('f"{size / 2**20:,.0f} MiB"')  # what is looked for is found
+    by_hand = {
+        file.relative_to(PACKAGE).as_posix(): found
+        for file in PACKAGE.rglob("*.py")
+        if (found := sizes_by_hand(file.read_text(encoding="utf-8")))
+    }
+    assert by_hand.keys() == {"environment.py"}
+
+
+def test_memory_is_told_in_powers_of_two_by_each_command_and_disks_in_powers_of_ten(said):
+    there = memory_size(describe_device("cpu").memory_bytes)
+    assert f", {there}" in said("info")[1]
+    assert there in str(describe_device("cpu"))
+    assert check_free_memory().text.startswith(there)
+    assert re.search(r"\d GB free", check_free_disk().text)
