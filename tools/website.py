@@ -35,6 +35,7 @@ PAGES = (
     "benchmarks/*.json",
     "datasets/README.md",
     "docs/architecture.*",
+    "docs/tutor.md",
     "bhushgpt/without_torch.py",
     "notebooks/*.ipynb",
 )
