@@ -46,6 +46,7 @@ There is no model on this page yet: `make demo` trains one, and `make site` puts
 ```"""
 PROMPT = "The "
 PAGE_BYTES = 300_000
+FRONT_BYTES = 1_800_000  # the front page, with the model in it
 
 
 def lay_out(source: Path, curriculum: Curriculum) -> None:
@@ -138,8 +139,11 @@ def faults(site: Path) -> list[str]:
     for page, links in pages.items():
         name = page.relative_to(site).as_posix()
         size = page.stat().st_size
-        if name != "model.html" and size > PAGE_BYTES:
-            complaints.append(f"{name} has {size} bytes, more than {PAGE_BYTES}.")
+        limit = PAGE_BYTES
+        if name == "model.html":
+            limit = FRONT_BYTES - (site / "index.html").stat().st_size
+        if size > limit:
+            complaints.append(f"{name} has {size} bytes, more than {limit}.")
         for target in sorted(links.targets):
             url = urlsplit(target)
             if url.scheme or url.netloc:
