@@ -40,7 +40,11 @@ PAGES = (
     "notebooks/*.ipynb",
 )
 MATHJAX = ("tex-chtml.js", "output/chtml/fonts/woff-v2/*.woff")
-FRAME = '<iframe class="model" src="model.html" title="The model, writing"></iframe>'
+FRAME = """This page holds a whole language model. It learned to write from one book, *The
+Adventures of Sherlock Holmes*, one character at a time, and it runs in your browser: nothing is
+sent anywhere. Begin a text, press *Write*, and look at what it weighs before it chooses.
+
+<iframe class="model" src="model.html" title="The model, writing"></iframe>"""
 NO_MODEL = """```{note}
 There is no model on this page yet: `make demo` trains one, and `make site` puts it here.
 ```"""
