@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV_PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench test faults mutants check lab notebooks site site-check browser
+.PHONY: help setup demo bench test faults mutants check lab notebooks site site-check browser rot
 
 help: ## this list
 	@echo "make demo        train GPT-v1 on a book and let it write, in minutes"
@@ -18,6 +18,7 @@ help: ## this list
 	@echo "make notebooks   run the notebooks and store what they print"
 	@echo "make site        make the web site of the course; make site-check looks at it in a browser"
 	@echo "make browser     run notebooks in JupyterLab in a browser, as a learner does"
+	@echo "make rot         try the newest PyTorch, NumPy, Jupyter and Python: what do they break?"
 	@echo "make setup       set up only (.venv, libraries, book); the others do it by themselves"
 	@echo "Another Python:  make demo PYTHON=python3.12"
 	@echo "More arguments:  make notebooks ARGS=04_bigram; make lab ARGS=--allow-root"
@@ -60,3 +61,6 @@ site-check: setup
 
 browser: setup
 	@$(VENV_PYTHON) -m tools.browser $(ARGS)
+
+rot: setup
+	@$(VENV_PYTHON) -m tools.rot $(ARGS)

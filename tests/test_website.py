@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tools.curriculum import ROOT, read_curriculum
-from tools.website import PAGE_BYTES, faults, reference
+from tools.website import FRONT_BYTES, PAGE_BYTES, faults, reference
 
 GOOD = '<h1 id="top">T</h1><a href="sub/b.html#there">b</a><img src="p.png"><a href="#top">up</a>'
 
@@ -37,6 +37,15 @@ def test_a_sound_site_has_no_faults(site):
 def test_a_planted_fault_is_noticed(site, planted, complaint):
     (site / "a.html").write_text(GOOD + planted)
     assert faults(site) == [complaint]
+
+
+def test_a_front_page_that_is_too_large_with_its_model_is_noticed(site):
+    (site / "index.html").write_text("x" * 1000)
+    (site / "model.html").write_text("x" * (FRONT_BYTES - 1000))
+    assert faults(site) == []
+    (site / "model.html").write_text("x" * (FRONT_BYTES - 999))
+    limit = FRONT_BYTES - 1000
+    assert faults(site) == [f"model.html has {limit + 1} bytes, more than {limit}."]
 
 
 def test_other_sites_are_not_visited(site):

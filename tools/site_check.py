@@ -60,7 +60,7 @@ def watch(page: Any, address: str, found: list[str]) -> None:
 
     def said(message: Any) -> None:
         if message.type == "error":
-            found.append(f"console: {message.text}")
+            found.append(f"console: {message.text} ({message.location.get('url', '')})")
 
     def asked(request: Any) -> None:
         if not request.url.startswith((address, "data:", "blob:")):

@@ -35,16 +35,22 @@ PAGES = (
     "benchmarks/*.json",
     "datasets/README.md",
     "docs/architecture.*",
+    "docs/tutor.md",
     "bhushgpt/without_torch.py",
     "notebooks/*.ipynb",
 )
 MATHJAX = ("tex-chtml.js", "output/chtml/fonts/woff-v2/*.woff")
-FRAME = '<iframe class="model" src="model.html" title="The model, writing"></iframe>'
+FRAME = """This page holds a whole language model. It learned to write from one book, *The
+Adventures of Sherlock Holmes*, one character at a time, and it runs in your browser: nothing is
+sent anywhere. Begin a text, press *Write*, and look at what it weighs before it chooses.
+
+<iframe class="model" src="model.html" title="The model, writing"></iframe>"""
 NO_MODEL = """```{note}
 There is no model on this page yet: `make demo` trains one, and `make site` puts it here.
 ```"""
 PROMPT = "The "
 PAGE_BYTES = 300_000
+FRONT_BYTES = 1_800_000  # the front page, with the model in it
 
 
 def lay_out(source: Path, curriculum: Curriculum) -> None:
@@ -137,8 +143,11 @@ def faults(site: Path) -> list[str]:
     for page, links in pages.items():
         name = page.relative_to(site).as_posix()
         size = page.stat().st_size
-        if name != "model.html" and size > PAGE_BYTES:
-            complaints.append(f"{name} has {size} bytes, more than {PAGE_BYTES}.")
+        limit = PAGE_BYTES
+        if name == "model.html":
+            limit = FRONT_BYTES - (site / "index.html").stat().st_size
+        if size > limit:
+            complaints.append(f"{name} has {size} bytes, more than {limit}.")
         for target in sorted(links.targets):
             url = urlsplit(target)
             if url.scheme or url.netloc:
