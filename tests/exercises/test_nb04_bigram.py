@@ -203,7 +203,7 @@ def test_the_kill_table_of_windows_in_order():
             no_shift_at_all: "the targets are the inputs",
             shifted_backwards: "comes before its input",
             overlapping: "your windows overlap",
-            shift_inside_each_row: "at the end of a row",
+            shift_inside_each_row: "the last target of each row",
             cuts_t_plus_1_apart: "105 is never a target",
             drops_the_last_window: "the last one is missing",
             columns_are_windows: "make rows of 4",

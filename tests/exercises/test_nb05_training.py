@@ -66,7 +66,7 @@ def test_the_kill_table_of_lion():
             sign_of_the_gradient: "the old mean plays no part",
             mean_first: "the step mixes with b1",
             decay_without_rate: "is not weight - lr",
-            keeps_the_mix: "b2 is its memory",
+            keeps_the_mix: "it wants b2",
             keeps_the_old_mean: "you gave back the old mean",
             keeps_the_gradient: "the new mean is another one",
         },
