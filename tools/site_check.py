@@ -92,7 +92,9 @@ def look(browser: Any, address: str, name: str) -> list[str]:
             page.screenshot(path=SHOTS / shot)
             if (wide := page.evaluate("document.documentElement.scrollWidth")) > width:
                 found.append(f"{screen}: the page is {wide} wide")
-            for violation in Axe().run(page).response["violations"]:
+            # Else axe fetches the style sheets again, and what they import from the wrong folder.
+            seen = Axe().run(page, options={"preload": False}).response
+            for violation in seen["violations"]:
                 places = [node["target"][0] for node in violation["nodes"]]
                 found.append(
                     f"{theme}, {screen}: {violation['id']} ({violation['impact']}) at "
