@@ -129,7 +129,7 @@ def try_python(folder: Path) -> Finding:
 
 def main(arguments: list[str] | None = None) -> int:
     """Try the newest versions, print a table, and return 1 if one of them broke something."""
-    parser = argparse.ArgumentParser(prog="tools/rot.py", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="tools/rot.py", description="Try the newest versions.")
     parser.add_argument("names", nargs="*", metavar="NAME", choices=[*PACKAGES, "python", []])
     names = parser.parse_args(arguments).names or [*PACKAGES, "python"]
     findings = []
