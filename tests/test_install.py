@@ -23,7 +23,9 @@ def pins(file: str) -> list[Requirement]:
 
 
 PINS = pins("requirements.txt")
-SITE_PINS = [*pins("docs/requirements.txt"), *pins("docs/requirements-browser.txt")]
+SITE_PINS = [
+    pin for path in sorted(ROOT.glob("docs/requirements*.txt")) for pin in pins(f"docs/{path.name}")
+]
 
 # Ours; what is there wherever a notebook runs; a peer that its user installs as the bench says.
 # Extras are imported where they are needed only.
