@@ -130,8 +130,11 @@ def try_python(folder: Path) -> Finding:
 def main(arguments: list[str] | None = None) -> int:
     """Try the newest versions, print a table, and return 1 if one of them broke something."""
     parser = argparse.ArgumentParser(prog="tools/rot.py", description="Try the newest versions.")
-    parser.add_argument("names", nargs="*", metavar="NAME", choices=[*PACKAGES, "python", []])
-    names = parser.parse_args(arguments).names or [*PACKAGES, "python"]
+    known = [*PACKAGES, "python"]
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(known))
+    names = parser.parse_args(arguments).names or known
+    if unknown := [name for name in names if name not in known]:
+        parser.error(f"there is no {', '.join(unknown)} to try; there are: {', '.join(known)}")
     findings = []
     print(f"{'package':<12}{'was':<14}{'newest':<14}what broke")
     for name in names:
