@@ -1,4 +1,4 @@
-"""Runs the functions of notebook 10: the loop by hand, greedy choice and all three filters."""
+"""Runs the functions of notebook 10: the loop by hand, greedy choice and all three filters, a window that slides."""
 
 from collections import defaultdict
 
@@ -20,3 +20,5 @@ def drive(nb, s):
     nb.counted_chances([0, 1, 2, 3, 0])
     nb.device = "cpu"
     nb.one_round(model, [0, 1, 2, 3, 0], torch.Generator())
+    heads = torch.randn(2, s.B, s.H, s.T, s.D)
+    nb.Sliding(5).append(*heads)
