@@ -78,8 +78,12 @@ class Conversation:
         """Add a line to the text, and yield what the model writes on, piece by piece.
 
         A reply ends where the model ends a line, or ends a document, or after `n_tokens`. Stopped
-        in the middle, what was written stays in the text. Unknown characters are left out.
+        in the middle, what was written stays in the text; the next line is a line of its own there,
+        and an empty one only ends it. Unknown characters are left out.
         """
+        last = self.tokenizer.decode_bytes(self.ids[-1:])
+        if line and last and not last.endswith(END.encode()):
+            line = END + line
         self.ids += self.tokenizer.encode(line + END, unknown="skip")
         if not self.ids:  # an alphabet without a line end, and nothing said yet
             self.ids = [0]

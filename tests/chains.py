@@ -27,7 +27,7 @@ def chain_model(tokenizer: Tokenizer, text: str = CHAIN) -> Bigram:
     """Return a bigram that writes a text round and round, whatever it is asked."""
     ids = tokenizer.encode(text)
     assert len(set(ids)) == len(ids)
-    model = Bigram(BigramConfig(vocab_size=tokenizer.vocab_size))
+    model = Bigram(BigramConfig(vocab_size=tokenizer.vocab_size, context_length=64))
     with torch.no_grad():
         model.table.weight.zero_()
         for one, following in zip(ids, ids[1:] + ids[:1], strict=True):

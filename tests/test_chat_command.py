@@ -51,11 +51,17 @@ def test_lines_over_a_pipe_get_replies_and_nothing_else(chat):
 
 @pytest.mark.parametrize(
     "line",
-    ["x" * 10_000, "é山🙂" * 50, "\0\x01\x1b[2J\x7f\x85\u2028", " ", "//exit", "\ufeff"],
-    ids=["long", "other scripts", "control", "blank", "slash", "mark"],
+    ["é山🙂" * 5, "\0\x01\x1b[2J\x7f\x85\u2028", " ", "//exit", "\ufeff"],
+    ids=["other scripts", "control", "blank", "slash", "mark"],
 )
 def test_odd_lines_get_a_reply(chat, line):
     assert chat(line + "\n") == (0, REPLY, "")
+
+
+def test_a_line_longer_than_the_context_gets_a_sentence_and_a_reply(chat):
+    note = "(The line has 10,000 tokens; the model sees the last 64.)\n"
+    assert chat("x" * 10_000 + "\n") == (0, REPLY, note)
+    assert chat("x" * 64 + "\n") == (0, REPLY, "")
 
 
 def test_bytes_that_are_no_text_get_a_reply(chat):
@@ -68,7 +74,8 @@ def test_commands_do_what_they_say(chat, tmp_path):
     status, out, err = chat(f"one\n/reset\ntwo\n/temperature 0.0\n/save {file}\n")
     assert (status, out, err) == (0, REPLY * 2, "")
     assert file.read_text("utf-8") == "two\n" + REPLY
-    assert "/temperature X" in chat("/help\n")[1]
+    told = chat("/help\n")[1]
+    assert "/temperature X" in told and "(an empty line)" in told
 
 
 @pytest.mark.parametrize(

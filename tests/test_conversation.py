@@ -46,7 +46,8 @@ def test_replies_are_those_of_generate_on_all_that_was_said():
     talk = Conversation(model, tokenizer, Sampling(seed=5), n_tokens=9)
     said: list[int] = []
     for number, line in enumerate(["abc", "", "gfedcba", "a"]):
-        said += tokenizer.encode(line + "\n")
+        unended = said and said[-1] != 0  # the reply before came to its limit, not to a line's end
+        said += tokenizer.encode(("\n" if unended and line else "") + line + "\n")
         list(talk.reply(line))
         steps = generate(model, torch.tensor([said]), 9, Sampling(seed=5 + number))
         expected = [int(one) for one in steps]
@@ -76,7 +77,7 @@ def test_the_context_holds_both_sides_until_reset():
     talk = Conversation(model, tokenizer, GREEDY, n_tokens=2)  # of equal scores the first: "a"
     assert "".join(talk.reply("b")) == "aa"
     list(talk.reply("bb"))
-    assert tokenizer.decode(model.asked[-1]) == "b\naabb\na"
+    assert tokenizer.decode(model.asked[-1]) == "b\naa\nbb\na"  # a line of its own
     talk.reset()
     list(talk.reply("bb"))
     assert tokenizer.decode(model.asked[-1]) == "bb\na"
@@ -103,6 +104,15 @@ def test_a_stopped_reply_stays_in_the_text():
     del reply
     assert talk.text == "x\né"
     assert "".join(talk.reply("")) == CHAIN[:-1]
+    assert talk.text == "x\né\n" + CHAIN  # the empty line ended the stopped one, and no more
+
+
+def test_the_next_line_after_a_stopped_reply_is_a_line_of_its_own():
+    tokenizer = chain_tokenizer()
+    talk = Conversation(chain_model(tokenizer), tokenizer, GREEDY, n_tokens=1)
+    list(talk.reply("x"))
+    list(talk.reply("y"))
+    assert tokenizer.decode_bytes(talk.ids) == b"x\n\xc3\ny\n\xc3"  # half an é each time
 
 
 def test_unknown_characters_are_named_once_and_left_out():

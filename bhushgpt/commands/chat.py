@@ -23,6 +23,7 @@ from bhushgpt.language_model import LanguageModel
 from bhushgpt.storage import load_checkpoint
 
 HELP = """\
+  (an empty line)  let the model write on
   /temperature X   choose more daringly above 1, more safely below
   /reset           forget all that was said
   /save FILE       write all that was said to a file
@@ -65,7 +66,9 @@ class Chat:
         talk = Conversation(
             model, checkpoint.tokenizer, sampling, n_tokens=self.tokens, exact=False
         )
-        session = _Session(talk, at_terminal=sys.stdin.isatty() and sys.stdout.isatty())
+        session = _Session(
+            talk, model.context_length, at_terminal=sys.stdin.isatty() and sys.stdout.isatty()
+        )
         session.note(
             f"{checkpoint.config.preset} continues what you write; it sees the last "
             f"{model.context_length} tokens.\n/help lists the commands."
@@ -76,8 +79,9 @@ class Chat:
 class _Session:
     """Lines in, replies out. At a terminal it asks and explains; over a pipe replies alone."""
 
-    def __init__(self, talk: Conversation, *, at_terminal: bool) -> None:
+    def __init__(self, talk: Conversation, context_length: int, *, at_terminal: bool) -> None:
         self.talk = talk
+        self.context_length = context_length
         self.at_terminal = at_terminal
         self.commands: dict[str, Callable[[str], None]] = {
             "/help": lambda _: print(HELP),
@@ -134,6 +138,13 @@ class _Session:
         if strange := self.talk.unknown(line):
             some = " ".join(shown(one) for one in strange[:8]) + " ..." * (len(strange) > 8)
             print(f"(The model never saw {some}: left out.)", file=sys.stderr, flush=True)
+        length = len(self.talk.tokenizer.encode(line, unknown="skip"))
+        if length > self.context_length:
+            print(
+                f"(The line has {length:,} tokens; the model sees the last {self.context_length}.)",
+                file=sys.stderr,
+                flush=True,
+            )
         try:
             for piece in self.talk.reply(line):
                 print(shown(piece), end="", flush=True)
