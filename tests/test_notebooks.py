@@ -58,6 +58,7 @@ def sound(name: str = "04_sound") -> StoredNotebook:
     texts = ["# A title", "It takes 5 minutes.", "## A section", "### A part", "## Another section"]
     texts += ["Two words."] * (20 - len(texts))
     texts[5] = "See [the section](#A-section) and `code!` or $n! = 1$."
+    texts[-2:] = ["[05](../notebooks/05_training.ipynb) is next.", "## Appendix"]
     markdown = [v4.new_markdown_cell(text) for text in texts]
     cells = markdown[:2] + [cell for pair in zip(code, markdown[2:], strict=False) for cell in pair]
     cells += code[len(markdown) - 2 :]
@@ -249,6 +250,11 @@ DEFECTS: dict[str, tuple[str, Plant, str]] = {
         "links",
         lambda n: put(text_cell(n), source="[next](99_none.ipynb)"),
         "links to 99_none.ipynb",
+    ),
+    "an end that leads nowhere": (
+        "onward",
+        lambda n: put(text_cell(n, -2), source="[04](../notebooks/04_bigram.ipynb) was before."),
+        "without a link to 05_training.ipynb",
     ),
     "a dead anchor": ("links", lambda n: put(text_cell(n), source="[up](#nowhere)"), "#nowhere"),
     "no picture": ("pictures", without_pictures, "no picture"),

@@ -28,6 +28,7 @@ CHECKS: dict[str, Callable[[StoredNotebook], list[str]]] = {
     "exercises": notebook_form.exercises,
     "wording": notebook_form.wording,
     "links": notebook_links.links,
+    "onward": notebook_links.onward,
     "pictures": notebook_links.described,
     "local images": notebook_links.local_images,
     "solution leaks": lambda notebook: leaks(notebook, references()),

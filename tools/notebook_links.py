@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from urllib.parse import unquote
 
+from tools.stored_form import ROOT
 from tools.stored_notebook import FENCE, StoredNotebook
 
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(<?([^)\s>]+)>?[^)]*\)|<a\s[^>]*href=[\"']([^\"']+)", re.I)
@@ -55,6 +56,22 @@ def _exists(notebook: StoredNotebook, target: str) -> bool:
         return True
     other = StoredNotebook.read(path) if file.endswith(".ipynb") else notebook
     return anchor in anchors(other) if file.endswith(".ipynb") or not file else True
+
+
+def onward(notebook: StoredNotebook) -> list[str]:
+    """A lesson's end, before an appendix if it has one, links to the next lesson."""
+    following = [path.name for path in (ROOT / "notebooks").glob(f"{_number(notebook) + 1:02}_*")]
+    appendix = (i for i, _, text in notebook.headings() if text.startswith("Appendix"))
+    end = next(appendix, len(notebook.cells))
+    last, cell = [each for each in notebook.markdown if each[0] < end][-1]
+    linked = {Path(target or other).name for target, other in LINK.findall(cell.source)}
+    if linked.issuperset(following):
+        return []
+    return [f"The lesson ends in cell {last}, without a link to {following[0]}."]
+
+
+def _number(notebook: StoredNotebook) -> int:
+    return int(notebook.name.partition("_")[0])
 
 
 def described(notebook: StoredNotebook) -> list[str]:
