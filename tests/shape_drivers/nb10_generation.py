@@ -1,4 +1,4 @@
-"""Runs the functions of notebook 10: the loop by hand, greedy choice and all three filters, a window that slides."""
+"""Runs the functions of notebook 10: the loop, greedy choice, the filters, a sliding window."""
 
 from collections import defaultdict
 
