@@ -22,7 +22,9 @@ from bhushgpt.training import batch_loss
 class Experts(nn.Module):
     """The P best-scored of E experts work on a token; their answers are added by their scores.
 
-    The scores of the P picked, a softmax among them, sum to one. No expert is ever full: which
+    The scores of the P picked, a softmax among them, sum to one. With P = 1 that would be 1 whatever
+    the score, and no loss would reach the router: then the answer counts by its probability among
+    all, as in Switch. No expert is ever full: which
     experts a token gets depends on that token alone, so that a future token changes nothing and
     generating with a cache gives the same text.
 
@@ -65,7 +67,7 @@ class Experts(nn.Module):
         with torch.autocast(x.device.type if x.device.type != "meta" else "cpu", enabled=False):
             scores = self.probabilities(self.router(tokens.float()).softmax(dim=-1))  # (N, E)
         best, chosen = scores.topk(self.per_token, dim=-1)  # 2 x (N, P)
-        shares = best / best.sum(dim=-1, keepdim=True)  # (N, P)
+        shares = best if self.per_token == 1 else best / best.sum(dim=-1, keepdim=True)  # (N, P)
         mixed = torch.zeros_like(tokens)  # (N, C)
         for number, expert in enumerate(self.experts):
             rows, place = self._asked(chosen == number)
