@@ -18,7 +18,7 @@ def experts(per_token: int = 2) -> Experts:
 
 
 def by_loop(module: Experts, x: Tensor) -> Tensor:
-    """One token at a time: the best k of the router's scores, weighted by share, or one by score."""
+    """One token at a time: the best k of the router's scores, by share, or one by its score."""
     out = torch.zeros_like(x)
     for place in [(b, t) for b in range(x.shape[0]) for t in range(x.shape[1])]:
         scores = module.router(x[place]).softmax(dim=-1).tolist()
