@@ -22,11 +22,11 @@ from bhushgpt.training import batch_loss
 class Experts(nn.Module):
     """The P best-scored of E experts work on a token; their answers are added by their scores.
 
-    The scores of the P picked, a softmax among them, sum to one. With P = 1 that would be 1 whatever
-    the score, and no loss would reach the router: then the answer counts by its probability among
-    all, as in Switch. No expert is ever full: which
-    experts a token gets depends on that token alone, so that a future token changes nothing and
-    generating with a cache gives the same text.
+    The scores of the P picked, a softmax among them, sum to one. With P = 1 that would be 1
+    whatever the score, and no loss would reach the router: then an answer counts by its probability
+    among all, as in Switch. No expert is ever full: which experts a token gets depends on that
+    token alone, so that a future token changes nothing and generating with a cache gives the same
+    text.
 
     Args:
         n_embd: C.
