@@ -28,7 +28,9 @@ from bhushgpt.training import train
 from tests.small_runs import TOKENIZER, batches_of, fresh_state, same_weights, small_config
 
 INTERVAL = 2
-LONGEST_LIFE = 0.1  # seconds after the first step; some ten steps and saves
+MOST_STEPS = 6  # steps that a run may make: counted, since a busy machine makes few in a second
+LONGEST_LIFE = 0.02  # seconds after that step, about as long as a save takes
+ENOUGH = 50  # kills, of which some must have come while a checkpoint was saved
 YOUNG = 0.2  # share of the runs that are killed before they have done anything
 
 
@@ -78,8 +80,8 @@ def live(folder: Path, pipe: int) -> None:
                 os.write(pipe, f"saved {report.step}\n".encode())
 
 
-def kill_once(folder: Path, life: float, *, young: bool) -> list[str]:
-    """Start the run, kill it some seconds after its start or its first step; return its words."""
+def kill_once(folder: Path, life: float, steps: int) -> list[str]:
+    """Start the run, kill it some seconds after it has made so many steps; return its words."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -90,9 +92,11 @@ def kill_once(folder: Path, life: float, *, young: bool) -> list[str]:
         os._exit(1)
     os.close(writer)
     with os.fdopen(reader, encoding="utf-8") as said:
-        lines = []
-        while not young and not any("trained" in line or "problem" in line for line in lines):
+        lines: list[str] = []
+        while sum("trained" in line for line in lines) < steps:
             lines.append(said.readline())
+            if "problem" in lines[-1]:
+                break
         time.sleep(life)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
@@ -107,11 +111,13 @@ def campaign(folder: Path, kills: int, seed: int = 0) -> Tally:
     save_checkpoint(folder, fresh_state(config), config, TOKENIZER)
     tally = Tally()
     for _ in range(kills):
-        young = chance.random() < YOUNG
-        said = kill_once(folder, chance.uniform(0, LONGEST_LIFE), young=young)
+        steps = 0 if chance.random() < YOUNG else chance.randint(1, MOST_STEPS)
+        said = kill_once(folder, chance.uniform(0, LONGEST_LIFE), steps)
         tally.kills += 1
         _judge(tally, folder, said)
     _compare_with_unbroken(tally, folder, config)
+    if kills >= ENOUGH and not tally.while_saving:
+        tally.problems.append("no kill came while a checkpoint was saved: nothing was tried")
     return tally
 
 
