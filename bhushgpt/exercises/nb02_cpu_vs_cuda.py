@@ -95,7 +95,13 @@ def _many_readings(answer: Answer) -> str | None:
         0.2 + LAUNCH: "that is the middle one in order of time. Sort before you take the middle.",
     }
     other = f"of 0.1, 0.2, 0.3, 0.4, 0.5, 0.7 and 9 s the median is 0.4 s, not {result:.3g} s."
-    return _meaning(alike, sums | {FAIR / 5: divided}, None) or _meaning(result, meanings, other)
+    found = _meaning(alike, sums | {FAIR / 5: divided}, None) or _meaning(result, meanings, other)
+    if found:
+        return found
+    even, _ = _time(answer, UNEVEN[:4])
+    if abs(even - 0.45 - LAUNCH) > 1e-6:
+        return "of an even number of readings the median is the mean of the two in the middle."
+    return None
 
 
 def _check_fair_seconds(answer: Answer) -> str | None:

@@ -94,6 +94,9 @@ def _check_large_scores(answer: Callable[..., Any]) -> str | None:
         return "exp(1000) is infinite: subtract the largest score first, as log_softmax does."
     if not torch.allclose(result, expected, atol=1e-3):
         return f"for the scores 1000 and 999 it is {expected:.4f}, yours says {result.item():.4f}."
+    far = torch.tensor([[[1000.0, 999.0], [-1000.0, -999.0]]])
+    if not torch.allclose(answer(far, torch.tensor([[1, 1]])), torch.tensor(0.8133), atol=1e-3):
+        return "rows may lie far apart: subtract each row's own largest score, not that of all."
     return None
 
 

@@ -101,6 +101,8 @@ def _check_early_stop(answer) -> str | None:
     broken = [3.0, 2.0, 2.5, 2.4, 1.9, 2.2, 1.8]
     if answer(list(broken), 3) != 6:
         return "start counting anew whenever a new lowest loss comes."
+    if answer([1.0, 5.0, 4.0, 6.0, 5.0, 0.5], 3) != 0:
+        return "falling is not enough: a loss above the lowest does not start the count anew."
     if answer([2.0, 2.0, 2.0, 1.0], 2) == 3:
         return "a loss that only equals the lowest is no improvement."
     return None

@@ -180,7 +180,7 @@ def _check_write_until(answer: Answer) -> str | None:
         (2, 3, 4, 5): "one token too few came: n_tokens counts the new ones.",
         (2, 3, 4, 5, 6, 7): "one token too many came: n_tokens counts the new ones.",
     }
-    text = tuple(answer(model, prompt, 3, stop=19)[0].tolist())
+    text = tuple(answer(model, prompt, 3, 19)[0].tolist())
     if text != (2, 3, 4, 5, 6):
         return wrong.get(text, f"after 2 3 this model writes 4 5 6; your text is {text}.")
     if model.recorded_gradients:
@@ -190,7 +190,7 @@ def _check_write_until(answer: Answer) -> str | None:
 
 def _check_context(answer: Answer, prompt: Tensor) -> str | None:
     model = _Counting()
-    text = answer(model, prompt, 2, stop=19)[0].tolist()
+    text = answer(model, prompt, 2, 19)[0].tolist()
     if model.longest > model.context_length:
         return f"the model was given {model.longest} tokens, but it looks at 4: crop what it sees."
     if model.longest < model.context_length:
@@ -201,12 +201,12 @@ def _check_context(answer: Answer, prompt: Tensor) -> str | None:
 
 
 def _check_stop(answer: Answer, prompt: Tensor) -> str | None:
-    text = answer(_Counting().eval(), prompt, 9, stop=8)[0].tolist()
+    text = answer(_Counting().eval(), prompt, 9, 8)[0].tolist()
     if text == [1, 2, 3, 4, 5, 6, 7]:
         return "the stop token itself belongs to the text: add it, then stop."
     if text != [1, 2, 3, 4, 5, 6, 7, 8]:
         return f"the text must end with the stop token 8, but it goes {text}."
-    if answer(_Counting(), prompt, 2, stop=3).shape[1] != 8:
+    if answer(_Counting(), prompt, 2, 3).shape[1] != 8:
         return "the stop token of the prompt ended the text: only a new one does."
     return None
 

@@ -215,7 +215,7 @@ def _check_may_go(answer: Answer) -> str | None:
         return "the list need not be in order: 1000 is the newest, though it stands first."
     if mixed != sorted(mixed):
         return "right, but return the steps in order."
-    if gone([100], 3, 100, 100):
+    if gone([100], 3, 100, 100) or gone([100, 200, 300], 4, 300, 300):
         return "with fewer checkpoints than keep none may go."
     return None
 

@@ -34,6 +34,7 @@ class _Settings:
 @dataclass(frozen=True, kw_only=True)
 class _Others:
     width: int = 3
+    least_width_seen: int = 1
     loud: bool = False
 
 
@@ -136,8 +137,11 @@ def _check_switch(parser: argparse.ArgumentParser) -> str | None:
 
 def _check_others(answer: Answer) -> str | None:
     typed = _typed(answer(_Others), "--width", "5", "--loud")
-    if typed != {"width": 5, "loud": True}:
+    if typed != {"width": 5, "least_width_seen": 1, "loud": True}:
         return f"it fits one class alone: of width and loud, --width 5 --loud gives {typed}."
+    typed = _typed(answer(_Others), "--least-width-seen", "2")
+    if isinstance(typed, str) or typed["least_width_seen"] != 2:
+        return "every _ of a name is a hyphen: --least-width-seen, not --least-width_seen."
     return None
 
 

@@ -5,6 +5,7 @@ Lesson: notebook 21.
 
 import math
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import torch
@@ -116,7 +117,7 @@ HIGHEST = 4.0  # what is left of the model may be sure and wrong; the lesson fin
 
 
 def _check_predicted_loss(answer: object) -> str | None:
-    if isinstance(answer, bool) or not isinstance(answer, int | float | Tensor):
+    if isinstance(answer, bool) or not isinstance(answer, Real | Tensor):
         return f"a number is expected, but {type(answer).__name__} {answer!r} came."
     value = float(answer)
     uniform = math.log(SIGNS)

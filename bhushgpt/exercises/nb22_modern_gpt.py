@@ -6,6 +6,7 @@ Lesson: notebook 22.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
+from numbers import Real
 from statistics import mean, median
 from typing import Any
 
@@ -319,7 +320,7 @@ def _p_value_mistakes(first: Sequence[float], second: Sequence[float]) -> dict[s
 def _check_p_value(answer: Answer) -> str | None:
     first, second = [1.41, 1.40, 1.46, 1.43], [1.50, 1.42, 1.46]
     result = answer([*first], [*second])
-    if not isinstance(result, int | float | Tensor):
+    if not isinstance(result, Real | Tensor):
         return f"give back a number; {kind(result)} came."
     value, expected = float(result), _p_value(first, second)
     if not math.isclose(value, expected, abs_tol=1e-6):
@@ -329,6 +330,8 @@ def _check_p_value(answer: Answer) -> str | None:
         return f"for {first} and {second} it is {expected:.4f}, yours says {value:.4f}."
     if not math.isclose(float(answer([*second], [*first])), expected, abs_tol=1e-6):
         return "with first and second exchanged it must be the same number."
+    if not math.isclose(float(answer([1.0, 2.0, 3.0], [9.0])), 0.25, abs_tol=1e-6):
+        return "three losses and one can be dealt in 4 ways: a hand has as many as the first list."
     if not math.isclose(float(answer([1.0, 2.0], [2.0, 1.0])), 1.0, abs_tol=1e-6):
         return "where the means are equal every deal is at least as far apart: p is 1."
     return None

@@ -5,6 +5,7 @@ Lesson: notebook 23.
 
 import math
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import torch
@@ -58,7 +59,7 @@ def _pass_at_mistakes(n: int, c: int, k: int) -> dict[str, float]:
 def _check_pass_at(answer: Answer) -> str | None:
     n, c, k = 11, 4, 3
     result = answer(n, c, k)
-    if not isinstance(result, int | float | Tensor):
+    if not isinstance(result, Real | Tensor):
         return f"give back a number; a {type(result).__name__} came."
     value, expected = float(result), _pass_at(n, c, k)
     if not math.isclose(value, expected, abs_tol=1e-9):

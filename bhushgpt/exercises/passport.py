@@ -40,7 +40,7 @@ COURSE: dict[str, str] = {
     "13_byte_pair_encoding": "encode_piece bytes_per_token token_row",
     "14_openwebtext": "window side_of passes tar_header",
     "15_faster_training": "slope busy accumulate wsd",
-    "16_gpt_v2": "bits_per_byte training_days their_name",
+    "16_gpt_v2": "bits_per_byte their_name training_days",
     "17_command_line": "flags_of min_p_chances whole_characters",
     "18_fine_tuning": "lora_output answer_targets answer_mean",
     "19_evaluation": "bits_per_byte reliability p_value narrow",
