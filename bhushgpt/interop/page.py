@@ -198,7 +198,7 @@ def _check_size(model: GPT, frame: int, largest: int) -> None:
             f"A page of this model would have {size / 1e6:,.1f} MB for its "
             f"{model.parameter_count():,} parameters, and {largest / 1e6:,.1f} MB are allowed, so "
             f"about {fit / 1e6:,.1f} million parameters fit: train a smaller model, such as the "
-            "preset gpt-v1 with 0.8 million, or allow a larger page."
+            "preset gpt-v1 with 0.8 million, or give write_page, in Python, a larger `largest`."
         )
 
 

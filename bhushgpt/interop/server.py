@@ -109,7 +109,8 @@ class Server(ThreadingHTTPServer):
     ) -> None:
         self.tokenizer = tokenizer
         self.model = _with_shown_attention(model).eval()
-        self.page = _page(self.model, tokenizer, title, prompt)
+        parameters = sum(one.numel() for one in model.parameters())
+        self.page = _page(self.model, parameters, tokenizer, title, prompt)
         self.turn = Lock()  # the model computes one thing at a time: requests take turns by token
         self._room = BoundedSemaphore(CONNECTIONS)
         if not 0 <= port < 2**16:
@@ -309,7 +310,9 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing: a library prints nothing."""
 
 
-def _page(model: LanguageModel, tokenizer: Tokenizer, title: str, prompt: str) -> bytes:
+def _page(
+    model: LanguageModel, parameters: int, tokenizer: Tokenizer, title: str, prompt: str
+) -> bytes:
     config: Any = getattr(model, "config", None)
     shows = bool(_shown(model))
     content = {
@@ -319,7 +322,7 @@ def _page(model: LanguageModel, tokenizer: Tokenizer, title: str, prompt: str) -
             "n_layer": config.n_layer if shows else 0,
             "n_head": config.n_head if shows else 0,
         },
-        "parameters": sum(one.numel() for one in model.parameters()),
+        "parameters": parameters,
         "prompt": prompt,
         "tokenizer": described_tokenizer(tokenizer),
     }
@@ -339,6 +342,7 @@ def _with_shown_attention(model: LanguageModel) -> LanguageModel:
         return model
     device = next(model.parameters()).device
     same = dataclasses.replace(config, attention_form="explicit").build().to(device)
+    # A table that is head and tokens at once stays one memory, but is two parameters afterwards.
     same.load_state_dict(model.state_dict(), assign=True)
     return same
 

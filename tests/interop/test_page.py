@@ -510,7 +510,10 @@ def test_every_control_is_reached_by_the_tab_key_and_has_a_name(opened, rotary):
 def test_page_is_readable_on_a_telephone(opened, tmp_path, scheme):
     page = write_page(lively_gpt(), ALPHABET, tmp_path / "page.html", title="Unbroken" * 20)
     tab = opened(page, viewport={"width": 400, "height": 800}, color_scheme=scheme)
+    tab.locator("#temperature").fill("0")  # one bar has 100.0 %, the longest number there is
     write(tab, 30)
+    heights = tab.locator("#bars li").evaluate_all("all => all.map((one) => one.offsetHeight)")
+    assert len(set(heights)) == 1, "a number does not fit on its line"
     assert tab.evaluate("document.documentElement.scrollWidth") == 400
     colours = tab.evaluate("""() => {
       const none = "rgba(0, 0, 0, 0)", texts = "h1, #given, #written, .hint, label, .share, button";

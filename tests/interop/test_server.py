@@ -148,11 +148,13 @@ def test_models_without_attention_have_bars_alone():
         assert '"n_layer":0' in ask(server, "GET", "/")[1]
 
 
-def test_the_page_is_the_exported_ones_but_for_the_model(served):
+def test_the_page_is_the_exported_ones_but_for_the_model(served, model):
     status, page, headers = ask(served, "GET", "/")
     assert status == 200 and "<title>&lt;Mine&gt;</title>" in page
     assert "connect-src 'self'" in page and "page_alone" not in page.split("<script>")[0]
     assert "class GPT" not in page and "class Tokenizer" in page
+    # The table of tokens is the head, too, and counted once.
+    assert f'"parameters":{model.parameter_count()},' in page
     assert headers["Content-Security-Policy"] == "frame-ancestors 'none'"
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert not any(name.startswith("Access-Control") for name in headers)
