@@ -109,8 +109,7 @@ class Server(ThreadingHTTPServer):
     ) -> None:
         self.tokenizer = tokenizer
         self.model = _with_shown_attention(model).eval()
-        parameters = sum(one.numel() for one in model.parameters())
-        self.page = _page(self.model, parameters, tokenizer, title, prompt)
+        self.page = _page(self.model, model.parameter_count(), tokenizer, title, prompt)
         self.turn = Lock()  # the model computes one thing at a time: requests take turns by token
         self._room = BoundedSemaphore(CONNECTIONS)
         if not 0 <= port < 2**16:

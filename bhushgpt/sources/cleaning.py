@@ -112,7 +112,8 @@ def plain_lines(text: str) -> str:
     return text.replace(BYTE_ORDER_MARK, "").replace("\r\n", "\n").replace("\r", "\n")
 
 
-_BASE_64 = re.compile(rb"\+[A-Za-z0-9/]{3,}-")
+# With a letter in it: numbers such as +100-200 are no signs.
+_BASE_64 = re.compile(rb"\+(?=[0-9/]*[A-Za-z])[A-Za-z0-9/]{3,}-")
 
 
 def _spelled_in_ascii(raw: bytes) -> str | None:

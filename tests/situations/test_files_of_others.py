@@ -190,7 +190,11 @@ def test_the_way_that_is_printed_for_another_encoding_reads_the_text_right(encod
     assert file.read_bytes() == text.encode(encoding)  # the only copy is as it was
 
 
-@pytest.mark.parametrize("text", ["a +b- c +10- d +x1y2- e\n" * 9, "1+abcd-2 +abc- +foobar-\n" * 9])
+SUMS = ["a +b- c +10- d +x1y2- e\n" * 9, "1+abcd-2 +abc- +foobar-\n" * 9]
+SUMS += ["+100-200 +104-1 +108-2\n" * 9]  # as UTF-7 three Hangul syllables
+
+
+@pytest.mark.parametrize("text", SUMS)
 def test_a_sum_in_a_text_is_no_encoding(text):
     assert decode_text(text.encode()) == text
 

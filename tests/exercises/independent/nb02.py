@@ -206,3 +206,16 @@ def bottleneck__wrong__elements_are_n(n, machine):
         "arithmetic": 2 * n**3 / machine.flops,
     }
     return max(t, key=t.get)
+
+
+def fair_seconds__wrong__second_set_upper_middle(fn, clock, repeats, warmup):
+    for _ in range(warmup):
+        fn()
+    s = []
+    for _ in range(repeats):
+        clock.synchronize()
+        a = clock.now()
+        fn()
+        clock.synchronize()
+        s.append(clock.now() - a)
+    return sorted(s)[len(s) // 2]

@@ -178,3 +178,8 @@ no_shift__right__capital = "B"
 no_shift__wrong__as_before = "a"
 no_shift__wrong__ln_79 = "c"
 no_shift__wrong__unigram = "d"
+
+
+def loss_by_hand__wrong__second_set_one_largest_for_all(logits, targets):
+    z = logits - logits.max()
+    return -(z.gather(-1, targets[..., None])[..., 0] - z.exp().sum(-1).log()).mean()

@@ -153,3 +153,14 @@ def text_vectors__wrong__first(stream, lengths):
 
 def text_vectors__wrong__longest_for_all(stream, lengths):
     return stream[:, lengths.max() - 1]
+
+
+def early_stop__wrong__second_set_below_the_one_before(losses, patience):
+    best, bad = 0, 0
+    for i in range(1, len(losses)):
+        bad = 0 if losses[i] < losses[i - 1] else bad + 1
+        if losses[i] < losses[best]:
+            best = i
+        if bad == patience:
+            return best
+    return best

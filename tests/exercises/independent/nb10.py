@@ -2,6 +2,8 @@
 
 import torch
 
+from bhushgpt.language_model import eval_mode
+
 
 def next_chances__right__scatter(logits, temperature, k):
     top = (logits / temperature).topk(min(k, len(logits)))
@@ -271,3 +273,14 @@ def write_until__wrong__one_more(model, ids, n_tokens, stop):
 
 def write_until__wrong__never_stops(model, ids, n_tokens, stop):
     return _write(model, ids, n_tokens, -1)
+
+
+def write_until__right__second_set_other_names(model, text, left, end):
+    if left == 0:
+        return text
+    with eval_mode(model):
+        new = model(text[:, -model.context_length :])[:, -1:].argmax(-1)
+    text = torch.hstack([text, new])
+    if new.item() == end:
+        return text
+    return write_until__right__second_set_other_names(model, text, left - 1, end)

@@ -177,3 +177,8 @@ def safe_plan__wrong__folder_not_flushed(name):
 
 def safe_plan__wrong__wrong_file_flushed(name):
     return [("write", "new"), ("flush", name), ("rename", "new", name), ("flush folder",)]
+
+
+def may_go__wrong__second_set_negative_slice(steps, keep, last, best):
+    s = sorted(steps)
+    return [x for x in s[: len(s) - keep] if x not in (last, best)]

@@ -224,3 +224,7 @@ def tar_header__wrong__exchanged(block):
 
 def tar_header__wrong__hexadecimal(block):
     return block[:100].rstrip(b"\0").decode(), int(block[124:136].rstrip(b"\0 "), 16)
+
+
+def window__wrong__second_set_signed(path, start, length):
+    return np.fromfile(path, dtype="<i2", count=length, offset=64 + 2 * start)

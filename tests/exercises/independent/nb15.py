@@ -244,3 +244,14 @@ def wsd__wrong__decay_one_longer(step, steps, warmup, decay, peak):
 
 def wsd__wrong__squared(step, steps, warmup, decay, peak):
     return peak * min((step + 1) / warmup, 1.0, ((steps - step) / decay) ** 2)
+
+
+def accumulate__wrong__second_set_mean_of_means(model, parts):
+    model.zero_grad()
+    rows = sum(len(x) for x, _ in parts)
+    total = 0.0
+    for x, y in parts:
+        loss = batch_loss(model, x, y) * len(x) / rows
+        loss.backward()
+        total += loss.item() * rows / len(x) / len(parts)
+    return total

@@ -231,3 +231,14 @@ def whole_characters__wrong__two_bytes_at_most(chunks):
         texts.append(held[:cut].decode(errors="ignore"))
         held = held[cut:]
     return texts
+
+
+def flags_of__wrong__second_set_one_underscore(kind):
+    parser = argparse.ArgumentParser()
+    for f in dataclasses.fields(kind):
+        flag = "--" + f.name.replace("_", "-", 1)
+        if f.type is bool:
+            parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=f.default)
+        else:
+            parser.add_argument(flag, type=f.type, default=f.default)
+    return parser

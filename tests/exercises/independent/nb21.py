@@ -1,5 +1,6 @@
 """Answers to the exercises of notebook 21, written from its cards alone."""
 
+import numpy as np
 import torch
 
 
@@ -68,6 +69,7 @@ def induction_score__wrong__largest(weights, period):
 
 predicted_loss__right__ln_12 = 2.48
 predicted_loss__right__a_little_above = 2.7
+predicted_loss__right__second_set_of_numpy = np.float32(2.5)
 predicted_loss__wrong__as_before = 0.01
 predicted_loss__wrong__bits = 12.0
 predicted_loss__wrong__negative = -2.48

@@ -260,3 +260,17 @@ def p_value__wrong__nearer(first, second):
 def p_value__wrong__pairs(first, second):
     seen = abs(mean(first) - mean(second))
     return fmean([abs(x - y) >= seen for x in first for y in second])
+
+
+def p_value__wrong__second_set_two_halves(first, second):
+    every = list(first) + list(second)
+    n = len(first)
+
+    def gap(mine):
+        a = [every[i] for i in mine]
+        b = [every[i] for i in range(len(every)) if i not in mine]
+        return abs(sum(a) / len(a) - sum(b) / len(b))
+
+    seen = gap(range(n))
+    ways = [gap(m) for m in combinations(range(len(every)), len(every) // 2)]
+    return sum(w >= seen - 1e-9 for w in ways) / len(ways)

@@ -1,6 +1,7 @@
 """Answers to the exercises of notebook 23, written from its cards alone."""
 
 import math
+from fractions import Fraction
 from itertools import combinations
 
 import torch
@@ -216,3 +217,11 @@ def preference_loss__wrong__underflow(chosen, rejected, start_chosen, start_reje
 
 def preference_loss__wrong__each_pair(chosen, rejected, start_chosen, start_rejected, beta):
     return -F.logsigmoid(beta * ((chosen - start_chosen) - (rejected - start_rejected)))
+
+
+def pass_at__right__second_set(n, r, k):
+    if r == 0 or k == 0:
+        return Fraction(0)
+    if r == n:
+        return Fraction(1)
+    return Fraction(r, n) + Fraction(n - r, n) * pass_at__right__second_set(n - 1, r, k - 1)
