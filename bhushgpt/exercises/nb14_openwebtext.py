@@ -232,7 +232,7 @@ def _check_on(answer: Answer, path: Path, ids: np.ndarray) -> str | None:
     if len(answer(path, len(ids) - 2, 2)) != 2:
         return "right in the middle, but not at the end of the file."
     high = path.with_name("high.tokens")
-    high.write_bytes(path.read_bytes()[: HEADER.size] + np.uint16([50_256]).tobytes())
+    high.write_bytes(path.read_bytes()[: HEADER.size] + np.array([50_256], "<u2").tobytes())
     if int(answer(high, 0, 1)[0]) != 50_256:
         return "ids go up to 65,535: with a sign, '<i2', those above 32,767 become negative."
     return None
