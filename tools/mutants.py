@@ -96,7 +96,7 @@ def _branch(tree: Path, tests: Sequence[str]) -> int:
     sys.path.insert(0, str(tree))
     for name in [name for name in sys.modules if name.partition(".")[0] in ("tools", "bhushgpt")]:
         del sys.modules[name]  # those of the copy shall be taken
-    os.environ |= {"PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
+    os.environ["PYTHONPATH"] = str(tree)
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # they take longer than most tests
     usual = "-x -q -p no:cacheprovider -p _hypothesis_pytestplugin".split()
     loaded = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # before pytest began
@@ -189,6 +189,8 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     if wrong := misplaced(root, mutants) or ["There is no such list."][len(mutants) :]:
         print("\n".join(wrong))
         return 2
+    # Read when torch is loaded: two threads a process wait for each other by spinning.
+    os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
     for name in PRELOADED:
         importlib.import_module(name)
     rows = list(dict.fromkeys(mutant.tests for mutant in mutants))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import traceback
+from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -115,7 +116,7 @@ def knobs(
         how: How its steps are computed.
 
     >>> from bhushgpt.presets import preset
-    >>> for knob in knobs(preset("gpt-v1-large", 79), room=2**30):
+    >>> for knob in knobs(preset("gpt-v1-smoke", 79), room=2**30):
     ...     print(knob.name, knob.setting.partition("=")[0])
     batch accumulation_steps
     context context_length
@@ -148,22 +149,27 @@ def largest_batch(
     """Return the most windows that fit at a time; 0 if not even one does.
 
     >>> from bhushgpt.presets import preset
-    >>> config = preset("gpt-v1-large", 79)
-    >>> 0 < largest_batch(config, 2**30) < largest_batch(config, 2**31)
+    >>> config = preset("gpt-v1-smoke", 79)
+    >>> 0 < largest_batch(config, 2**24) < largest_batch(config, 2**25)
     True
-    >>> largest_batch(config, 2**20)
+    >>> largest_batch(config, 2**10)
     0
     """
 
-    def fits(rows: int) -> bool:
-        return _needed(_of_batch(config, rows), where, how) <= room * (1 - spare(where))
+    def needed(rows: int) -> int:
+        return _needed(_of_batch(config, rows), where, how)
 
-    fitting, too_many = 0, 1
-    while fits(too_many):
+    enough = room * (1 - spare(where))
+    if needed(1) > enough:
+        return 0
+    fitting, too_many = 1, max(2, config.training.batch_size)
+    while needed(too_many) <= enough:
         fitting, too_many = too_many, 2 * too_many
-    while too_many - fitting > 1:
-        middle = (fitting + too_many) // 2
-        fitting, too_many = (middle, too_many) if fits(middle) else (fitting, middle)
+    while too_many - fitting > 1:  # nearly a line: where it crosses, or the next one above
+        slope = (needed(too_many) - needed(fitting)) / (too_many - fitting)
+        middle = fitting + max(1, int((enough - needed(fitting)) / slope))
+        middle = min(middle, too_many - 1)
+        fitting, too_many = (middle, too_many) if needed(middle) <= enough else (fitting, middle)
     return fitting
 
 
@@ -175,8 +181,8 @@ def memory_advice(
     Args: see `knobs`.
 
     >>> from bhushgpt.presets import preset
-    >>> advice = memory_advice(preset("gpt-v1-large", 79), 2**30)
-    >>> "cpu has at most 1.0 GiB for it" in advice, len(advice.splitlines())
+    >>> advice = memory_advice(preset("gpt-v1-smoke", 79), 2**24)
+    >>> "cpu has at most 16 MiB for it" in advice, len(advice.splitlines())
     (True, 6)
     """
     rows = [
@@ -215,10 +221,12 @@ def _turned(
     where: str,
     how: Acceleration | None,
 ) -> Knob:
-    needs = ((value, _needed(config, where, how)) for value, config in ways)
-    value, needed = next(needs)
-    while needed > enough and (further := next(needs, None)):
-        value, needed = further
+    def fits(place: int) -> bool:
+        return _needed(ways[place][1], where, how) <= enough
+
+    first = bisect_left(range(len(ways)), True, key=fits)  # each needs less than the one before
+    value, config = ways[min(first, len(ways) - 1)]
+    needed = _needed(config, where, how)
     return Knob(name, words.format(value), needed, needed <= enough)
 
 

@@ -8,12 +8,14 @@ import pytest
 import torch
 
 from bhushgpt.diagnosis.memory import memory_explained
+from bhushgpt.environment import memory_size
 from bhushgpt.errors import UserError
 from bhushgpt.forecast import check_memory, training_memory
 from bhushgpt.presets import preset
 from tests.small_runs import with_model
 
 CONFIG = preset("gpt-v1-large", 79)
+SMALL = preset("gpt-v1-smoke", 79)
 
 
 def test_what_cannot_fit_is_refused_with_both_numbers_before_anything_is_built() -> None:
@@ -88,10 +90,11 @@ def test_every_device_s_words_for_it_are_understood(where, monkeypatch) -> None:
         "cuda": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
         "mps": RuntimeError("MPS backend out of memory (MPS allocated: 17.00 GB)"),
     }
-    monkeypatch.setattr("bhushgpt.devices.free_memory", lambda device: 2**30)
-    with pytest.raises(UserError) as raised, memory_explained(CONFIG, where):
+    needed = training_memory(SMALL, where)
+    monkeypatch.setattr("bhushgpt.devices.free_memory", lambda device: needed // 2)
+    with pytest.raises(UserError) as raised, memory_explained(SMALL, where):
         raise words[where]
     message = str(raised.value)
-    assert f"and {where} has at most 1.0 GiB for it" in message
-    assert f"{training_memory(CONFIG, where) / 2**30:,.1f} GiB" in message
+    assert f"and {where} has at most {memory_size(needed // 2)} for it" in message
+    assert f"This run needs about {memory_size(needed)} of memory" in message
     assert "accumulation_steps=" in message
