@@ -1,4 +1,4 @@
-"""Exercises of notebook 17: flags from settings, whole characters, and min-p.
+"""Exercises of notebook 17: flags from settings, whole characters, what a chat keeps.
 
 Lesson: notebook 17.
 """
@@ -11,11 +11,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from bhushgpt.exercises.exercise import Exercise
-from bhushgpt.exercises.same_numbers import mistake_in
 
 Answer = Callable[..., Any]
 
@@ -269,87 +267,200 @@ whole_characters = Exercise(
 )
 
 
-# 3. min-p
+# 3. What is kept of a talk
 
 
-def _min_p_chances(p: Tensor, share: float) -> Tensor:
-    kept = torch.where(p >= share * p.max(dim=-1, keepdim=True).values, p, 0.0)
-    return kept / kept.sum(dim=-1, keepdim=True)
+def _what_is_kept(turns: list[list[int]], room: int) -> list[int]:
+    first, *later = turns
+    left = room - len(first)
+    kept: list[int] = []
+    for turn in reversed(later):
+        if len(turn) > left:
+            break
+        kept = turn + kept
+        left -= len(turn)
+    if later and not kept:  # not even the newest fits whole
+        kept = later[-1][len(later[-1]) - left :]
+    return first + kept
 
 
-def _min_p_mistakes(p: Tensor, share: float) -> dict[str, Tensor]:
-    """Return what each known mistake computes, by the sentence that names it."""
-    top = p.max(dim=-1, keepdim=True).values
+def _talk(*lengths: int) -> list[list[int]]:
+    """Return turns of these lengths; the third id of the second turn is 23."""
+    return [[10 * n + i for i in range(1, length + 1)] for n, length in enumerate(lengths, 1)]
 
-    def shared(kept: Tensor) -> Tensor:
-        return kept / kept.sum(dim=-1, keepdim=True)
 
-    def only(condition: Tensor) -> Tensor:
-        return torch.where(condition, p, 0.0)
+def _joined(turns: Iterable[list[int]]) -> list[int]:
+    return [one for turn in turns for one in turn]
 
-    order = p.sort(dim=-1, descending=True)
-    before = order.values.cumsum(-1) - order.values
-    top_p = torch.zeros_like(p).scatter(-1, order.indices, order.values * (before < share))
+
+def _those_that_fit(
+    turns: Iterable[list[int]], left: int, *, skip: bool = False
+) -> list[list[int]]:
+    """Return turns in the order they come in; with `skip` a long one does not end the count."""
+    fit = []
+    for turn in turns:
+        if len(turn) <= left:
+            fit.append(turn)
+            left -= len(turn)
+        elif not skip:
+            break
+    return fit
+
+
+def _kept_mistakes(turns: list[list[int]], room: int) -> dict[str, list[int]]:
+    """Return what each known mistake keeps of a long talk, by the sentence that names it."""
+    first, *later = turns
+    left = room - len(first)
+    everything, ids = _joined(turns), _joined(later)
+    right = _those_that_fit(reversed(later), left)
+
+    def in_order(newest_first: list[list[int]]) -> list[int]:
+        return _joined(reversed(newest_first))
+
+    crossing = later[: len(later) - len(right)][-1]
     return {
-        "the bar is a share of the likeliest token, not a probability by itself.": (
-            shared(only(p >= share))
+        "that is a window that slides: the first turn is lost, and an older one is cut.": (
+            everything[-room:]
         ),
-        "what is left must sum to 1 again.": only(p >= share * top),
-        "those are the tokens that should go.": shared(only(p < share * top)),
-        "the likeliest is looked for in all rows together; each row has its own.": (
-            shared(only(p >= share * p.max()))
+        "the room is filled up with the end of an older turn; each stays whole or goes.": (
+            first + ids[-left:]
         ),
-        "the likeliest is looked for down the columns (dim=0).": (
-            shared(only(p >= share * p.max(dim=0).values))
+        "those are the first ids of the talk; the newest turns are wanted.": everything[:room],
+        "you count from the oldest turn; begin with the newest.": (
+            first + _joined(_those_that_fit(later, left))
         ),
-        "a token exactly at the bar stays: >= and not >.": shared(only(p > share * top)),
-        "that is top-p: it adds up from the likeliest down.": shared(top_p),
-        "the bar is the likeliest minus the share; multiply.": shared(only(p >= top - share)),
-        "the bar is a share of the mean; of the likeliest is meant.": (
-            shared(only(p >= share * p.mean(dim=-1, keepdim=True)))
+        "you count from the oldest turn, and leave out long ones; begin with the newest.": (
+            first + _joined(_those_that_fit(later, left, skip=True))
         ),
-        "softmax of probabilities flattens them: only divide by the sum.": (
-            torch.where(p >= share * top, p, -torch.inf).softmax(dim=-1)
+        "a turn that does not fit ends the count: yours goes on past it and leaves a gap.": (
+            first + in_order(_those_that_fit(reversed(later), left, skip=True))
         ),
-        "those are ones and zeros: keep the probabilities.": (p >= share * top).float(),
-        "tokens that stay have become equally likely.": shared((p >= share * top).float()),
-        "you divided by the sum of the whole table; each row sums to 1.": (
-            only(p >= share * top) / only(p >= share * top).sum()
+        "you forgot that the first turn takes room, too: more ids came than fit.": (
+            first + in_order(_those_that_fit(reversed(later), room))
         ),
-        "1 - share was used: at a larger share fewer tokens stay.": (
-            shared(only(p >= (1 - share) * top))
+        "the turn that no longer fits is in; ask before you add it.": (
+            first + crossing + in_order(right)
         ),
-        "nothing was taken away.": p,
-        "you divided by the likeliest; divide by the sum.": only(p >= share * top) / top,
+        "nothing was left out: add up the lengths of the turns, in ids.": everything,
+        "the turns are the right ones, but the newest comes first.": first + _joined(right),
+        "behind the first one each turn runs backwards: put it in front as a whole.": (
+            first + _joined(turn[::-1] for turn in reversed(right))
+        ),
+        "all turns stand the wrong way round: the newest at the head, the first at the end.": (
+            _joined(right) + first
+        ),
+        "the first turn stands at the end; it was said first.": in_order(right) + first,
+        "the first turn is missing, though you kept room for it.": in_order(right),
+        "the first turn was treated as any other; it always stays.": (
+            in_order(_those_that_fit(reversed(turns), room))
+        ),
+        "the newest turn is missing.": (
+            first + in_order(_those_that_fit(reversed(later[:-1]), left))
+        ),
+        "only the newest turn came behind the first, and others fit, too.": first + later[-1],
+        "only the first turn came; the newest ones that fit stand behind it.": first,
+        "you took the shortest turns; which ones stay is decided by how new they are.": (
+            first + _joined(sorted(_those_that_fit(sorted(later, key=len), left), key=later.index))
+        ),
+        "those are the turns that should go.": _joined(later[: len(later) - len(right)]),
     }
 
 
-def _check_min_p_chances(answer: Answer) -> str | None:
-    # Sixty-fourths, so that no rounding decides; 7 is exactly at the bar of 28.
-    counts = [[22, 7, 21, 13, 1], [17, 35, 3, 3, 6], [10, 18, 28, 7, 1]]
-    p = torch.tensor(counts) / 64
-    share = 0.25
-    mistake = mistake_in(answer(p, share), _min_p_chances(p, share), _min_p_mistakes(p, share))
-    if mistake:
-        return mistake
-    one = answer(p.clone(), 1.0)
-    if not torch.allclose(one, _min_p_chances(p, 1.0)):
-        return "at a share of 1 only the likeliest token stays."
-    if not torch.allclose(answer(p.clone(), 0.0), p):
-        return "at a share of 0 every token stays."
+def _too_long_mistakes(turns: list[list[int]], room: int) -> dict[str, list[int]]:
+    """Return the mistakes where not even the newest turn fits behind the first one."""
+    first, *older, newest = turns
+    left = room - len(first)
+    return {
+        "the newest turn does not fit, and nothing of it is left: its last ids stay.": first,
+        "of a newest turn that is too long its last ids stay, and not its beginning.": (
+            first + newest[:left]
+        ),
+        "an older turn came in place of the newest, which is too long: cut the newest.": (
+            first + _joined(older)
+        ),
+        "a newest turn that is too long came whole.": first + newest,
+        "a newest turn that is too long shares the room with the first: fewer of its ids fit.": (
+            first + newest[-room:]
+        ),
+        "where the newest turn is too long, you lose the first one.": newest[-room:],
+        "where the newest turn is too long, its last ids came without the first turn.": (
+            newest[-left:]
+        ),
+    }
+
+
+def _kept_otherwise(
+    answer: Answer, turns: list[list[int]], room: int, mistakes: dict[str, list[int]]
+) -> str | None:
+    """Return what is wrong about the ids that an answer keeps of one talk."""
+    result = answer(turns, room)
+    ids = result.tolist() if isinstance(result, Tensor) else list(result)
+    if any(isinstance(one, list | tuple) for one in ids):
+        return "a list of turns came; join their ids into one list."
+    right = _what_is_kept(turns, room)
+    if ids == right:
+        return None
+    for sentence, wrong in mistakes.items():
+        if ids == wrong:
+            return sentence
+    if len(ids) > room:
+        return f"{len(ids)} ids came, and there is room for {room}."
+    lengths = ", ".join(str(len(turn)) for turn in turns)
+    return (
+        f"of turns with {lengths} ids and room for {room}, {right} should come; yours gives {ids}."
+    )
+
+
+def _check_what_is_kept(answer: Answer) -> str | None:
+    talk = _talk(6, 9, 2, 5, 1, 8, 4)
+    first = talk[0]
+    short, full, alone = _talk(2, 1, 3, 9), _talk(5, 2, 3, 9), _talk(5)
+    cases: list[tuple[list[list[int]], int, dict[str, list[int]]]] = [
+        (talk, 21, _kept_mistakes(talk, 21)),
+        (
+            talk,
+            50,
+            {
+                "when all of the talk fits, the first turn comes twice.": first + _joined(talk),
+                "when all of the talk fits, the second turn is missing.": first + _joined(talk[2:]),
+                "their ids decide how many turns fit; yours is always the same number.": (
+                    first + _joined(talk[-3:])
+                ),
+            },
+        ),
+        (
+            talk,
+            24,
+            {"a turn that fills the room exactly fits: <= and not <.": first + _joined(talk[-3:])},
+        ),
+        (short, 7, _too_long_mistakes(short, 7)),
+        (
+            full,
+            5,
+            {"where no room is left, all of the newest came: x[-0:] is x[0:].": full[0] + full[-1]},
+        ),
+        (alone, 12, {"when the first turn is the only one, it comes twice.": 2 * alone[0]}),
+    ]
+    for turns, room, mistakes in cases:
+        if mistake := _kept_otherwise(answer, turns, room, mistakes):
+            return mistake
+    again = [[5, 3], [6, 1, 4, 2], [5, 3], [7, 5, 7], [3], [3]]
+    if _kept_otherwise(answer, again, 11, {}):
+        return "it goes wrong where the same turn or id comes again: go by place, not by content."
     return None
 
 
-min_p_chances = Exercise(
-    name="min_p_chances",
-    question="Return the chances (B, V) after min-p: 0 below `share` of the row's likeliest token.",
+what_is_kept = Exercise(
+    name="what_is_kept",
+    question="Return at most `room` ids: the first turn, and the newest ones that fit whole.",
     hints=(
-        "p.max(dim=-1, keepdim=True).values is the likeliest of each row, (B, 1).",
-        "torch.where(condition, p, 0.0) keeps some.",
-        "Divide by the sum of each row at the end.",
+        "The first turn takes its part of the room. Go through the others from the newest back.",
+        "What fits makes the rest of the room smaller; at the first that does not fit, `break`.",
+        "Each turn you meet was said before those you have: it goes in front of them.",
+        "With n places left, a newest turn that is too long keeps turn[len(turn) - n :].",
     ),
-    praise="where the model is sure few stay, and where it is not, many.",
-    reference=_min_p_chances,
+    praise="the talk may grow for ever, and its first turn is never forgotten.",
+    reference=_what_is_kept,
     keeps_inputs=True,
-    checks=_check_min_p_chances,
+    checks=_check_what_is_kept,
 )

@@ -41,7 +41,7 @@ COURSE: dict[str, str] = {
     "14_openwebtext": "window side_of passes tar_header",
     "15_faster_training": "slope busy accumulate wsd",
     "16_gpt_v2": "bits_per_byte their_name training_days",
-    "17_command_line": "flags_of min_p_chances whole_characters",
+    "17_command_line": "flags_of whole_characters what_is_kept",
     "18_fine_tuning": "lora_output answer_targets answer_mean",
     "19_evaluation": "bits_per_byte reliability p_value narrow",
     "20_scaling": "parameters training_days power_law together",

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from kill_table import assert_exercise, assert_right
 
-from bhushgpt.exercises.nb17_command_line import flags_of, min_p_chances, whole_characters
+from bhushgpt.exercises.nb17_command_line import flags_of, what_is_kept, whole_characters
 
 fields = dataclasses.fields
 Switch = argparse.BooleanOptionalAction
@@ -301,87 +301,232 @@ def test_other_ways_to_whole_characters_are_right():
     assert_right(whole_characters, right, by_lengths, by_ignoring)
 
 
-# 3. min_p_chances
+# 3. what_is_kept
 
 
-def min_p_stub(p, share): ...
+def kept_stub(turns, room): ...
 
 
-def rows(kept):
-    return kept / kept.sum(dim=-1, keepdim=True)
+def joined(turns):
+    return [one for turn in turns for one in turn]
 
 
-def bar(p, share):
-    return share * p.max(dim=-1, keepdim=True).values
+def newest_that_fit(turns, left, *, ends=True, exactly=True):
+    """Return the newest turns that fit, oldest first; with a switch off, a mistake."""
+    kept = []
+    for turn in turns[::-1]:
+        if len(turn) < left or (exactly and len(turn) == left):
+            kept.insert(0, turn)
+            left -= len(turn)
+        elif ends:
+            break
+    return kept
 
 
-def by_top_p(p, share):
-    values, ids = p.sort(dim=-1, descending=True)
-    values = values * (values.cumsum(-1) - values < share)
-    return rows(torch.zeros_like(p).scatter(-1, ids, values))
+def by_the_rules(turns, room, **switches):
+    first, later = turns[0], turns[1:]
+    left = room - len(first)
+    if later and len(later[-1]) > left:
+        return first + later[-1][len(later[-1]) - left :]
+    return first + joined(newest_that_fit(later, left, **switches))
 
 
-def overwrites(p, share):
-    p[p < bar(p, share)] = 0
-    return p.div_(p.sum(dim=-1, keepdim=True))
+def where_short(wrong):
+    """Return an answer that goes wrong only where the newest turn does not fit."""
+
+    def answer(turns, room):
+        left = room - len(turns[0])
+        if len(turns) > 1 and len(turns[-1]) > left:
+            return wrong(turns, room, left)
+        return by_the_rules(turns, room)
+
+    return answer
 
 
-def loses_all_at_1(p, share):
-    return rows(p * (p >= bar(p, share))) if share < 1 else torch.zeros_like(p)
+def with_the_one_that_crosses(turns, room):
+    kept, left = [], room - len(turns[0])
+    for turn in turns[:0:-1]:
+        if left <= 0:
+            break
+        kept, left = turn + kept, left - len(turn)
+    return turns[0] + kept
 
 
-def loses_some_at_0(p, share):
-    return rows(p * (p >= bar(p, max(share, 0.1))))
+def from_the_oldest(turns, room, *, ends=True):
+    kept = newest_that_fit(turns[:0:-1], room - len(turns[0]), ends=ends)
+    return turns[0] + joined(kept[::-1])
 
 
-MIN_P_WRONG = [
-    (lambda p, share: rows(p * (p >= share)), "not a probability by itself"),
-    (lambda p, share: p * (p >= bar(p, share)), "sum to 1 again"),
-    (lambda p, share: rows(p * (p < bar(p, share))), "the tokens that should go"),
-    (lambda p, share: rows(p * (p >= share * p.max())), "each row has its own"),
-    (lambda p, share: rows(p * (p >= share * p.max(dim=0).values)), "down the columns"),
-    (lambda p, share: rows(p * (p > bar(p, share))), ">= and not >"),
-    (by_top_p, "that is top-p"),
-    (lambda p, share: rows(p * (p >= bar(p, 1) - share)), "minus the share"),
-    (lambda p, share: rows(p * (p >= share * p.mean(-1, keepdim=True))), "share of the mean"),
-    (lambda p, share: p.masked_fill(p < bar(p, share), -torch.inf).softmax(-1), "softmax of"),
-    (lambda p, share: (p >= bar(p, share)).float(), "ones and zeros"),
-    (lambda p, share: rows((p >= bar(p, share)).float()), "equally likely"),
-    (lambda p, share: (kept := p * (p >= bar(p, share))) / kept.sum(), "sum of the whole table"),
-    (lambda p, share: rows(p * (p >= bar(p, 1 - share))), "1 - share was used"),
-    (lambda p, share: p, "nothing was taken away"),
-    (lambda p, share: p * (p >= bar(p, share)) / bar(p, 1), "divided by the likeliest"),
-    (lambda p, share: rows(p**2 * (p >= bar(p, share))), "not those of the formula"),
-    (lambda p, share: rows(p * (p >= bar(p, share)))[0], "the shape is (5,)"),
-    (overwrites, "your code changes `p`"),
-    (loses_all_at_1, "at a share of 1"),
-    (loses_some_at_0, "at a share of 0"),
+def one_by_one(turns, room):
+    """Put each id, and not each turn, in front."""
+    kept = []
+    for turn in newest_that_fit(turns[1:], room - len(turns[0]))[::-1]:
+        for one in turn:
+            kept.insert(0, one)
+    return turns[0] + kept
+
+
+def shortest(turns, room):
+    kept = newest_that_fit(sorted(turns[1:], key=len, reverse=True), room - len(turns[0]))
+    return turns[0] + joined(turn for turn in turns[1:] if turn in kept)
+
+
+def forgets_the_first_where_all_fits(turns, room):
+    if len(joined(turns)) <= room:
+        return turns[0] + joined(turns)
+    return by_the_rules(turns, room)
+
+
+def ends_one_early(turns, room):
+    if len(turns) > 2:
+        turns = turns[:1] + turns[2:]
+    return by_the_rules(turns, room)
+
+
+def newest_is_the_first(turns, room):
+    if len(turns) == 1:
+        return turns[0] + turns[-1]
+    return by_the_rules(turns, room)
+
+
+def stops_at_what_is_equal(turns, room):
+    kept, left = [], room - len(turns[0])
+    for turn in reversed(turns):
+        if turn == turns[0]:
+            break
+        if len(turn) > left:
+            return turns[0] + (kept or turn[len(turn) - left :])
+        kept, left = turn + kept, left - len(turn)
+    return turns[0] + kept
+
+
+def grows_the_first(turns, room):
+    ids = turns[0]
+    ids += by_the_rules(turns, room)[len(ids) :]
+    return ids
+
+
+def indices_of_the_ids(turns, room):
+    return list(range(len(by_the_rules(turns, room))))
+
+
+KEPT_WRONG = [
+    (lambda turns, room: joined(turns)[-room:], "that is a window that slides"),
+    (
+        lambda turns, room: turns[0] + joined(turns[1:])[len(turns[0]) - room :],
+        "filled up with the end of an older turn",
+    ),
+    (lambda turns, room: joined(turns)[:room], "the first ids of the talk"),
+    (from_the_oldest, "from the oldest turn; begin"),
+    (lambda turns, room: from_the_oldest(turns, room, ends=False), "and leave out long ones"),
+    (lambda turns, room: by_the_rules(turns, room, ends=False), "and leaves a gap"),
+    (
+        lambda turns, room: turns[0] + joined(newest_that_fit(turns[1:], room)),
+        "the first turn takes room, too",
+    ),
+    (with_the_one_that_crosses, "the turn that no longer fits is in"),
+    (lambda turns, room: joined(turns), "nothing was left out"),
+    (
+        lambda turns, room: (
+            turns[0] + joined(newest_that_fit(turns[1:], room - len(turns[0]))[::-1])
+        ),
+        "but the newest comes first",
+    ),
+    (one_by_one, "each turn runs backwards"),
+    (
+        lambda turns, room: (
+            joined(newest_that_fit(turns[1:], room - len(turns[0]))[::-1]) + turns[0]
+        ),
+        "the wrong way round",
+    ),
+    (
+        lambda turns, room: by_the_rules(turns, room)[len(turns[0]) :] + turns[0],
+        "stands at the end",
+    ),
+    (lambda turns, room: by_the_rules(turns, room)[len(turns[0]) :], "though you kept room for it"),
+    (lambda turns, room: joined(newest_that_fit(turns, room)), "treated as any other"),
+    (
+        lambda turns, room: by_the_rules(turns[:-1] if turns[1:] else turns, room),
+        "the newest turn is missing",
+    ),
+    (lambda turns, room: turns[0] + turns[-1], "only the newest turn came"),
+    (lambda turns, room: turns[0], "only the first turn came"),
+    (shortest, "you took the shortest turns"),
+    (
+        lambda turns, room: joined(
+            turns[1 : len(turns) - len(newest_that_fit(turns[1:], room - len(turns[0])))]
+        ),
+        "the turns that should go",
+    ),
+    (
+        lambda turns, room: [turns[0], *newest_that_fit(turns[1:], room - len(turns[0]))],
+        "a list of turns came",
+    ),
+    (lambda turns, room: by_the_rules(turns, room, exactly=False), "<= and not <"),
+    (lambda turns, room: turns[0] + joined(turns[1:][-3:]), "always the same number"),
+    (forgets_the_first_where_all_fits, "the first turn comes twice"),
+    (ends_one_early, "the second turn is missing"),
+    (where_short(lambda turns, room, left: turns[0]), "nothing of it is left"),
+    (where_short(lambda turns, room, left: turns[0] + turns[-1][:left]), "and not its beginning"),
+    (
+        where_short(
+            lambda turns, room, left: (
+                turns[0] + joined(newest_that_fit(turns[1:], left, ends=False))
+            )
+        ),
+        "in place of the newest",
+    ),
+    (where_short(lambda turns, room, left: turns[0] + turns[-1]), "too long came whole"),
+    (
+        where_short(lambda turns, room, left: turns[0] + turns[-1][-room:]),
+        "shares the room with the first",
+    ),
+    (where_short(lambda turns, room, left: turns[-1][-room:]), "you lose the first one"),
+    (where_short(lambda turns, room, left: turns[-1][-left:]), "came without the first turn"),
+    (where_short(lambda turns, room, left: turns[0] + turns[-1][-left:]), "x[-0:] is x[0:]"),
+    (newest_is_the_first, "is the only one, it comes twice"),
+    (stops_at_what_is_equal, "go by place, not by content"),
+    (grows_the_first, "your code changes `turns`"),
+    (lambda turns, room: len(by_the_rules(turns, room)), "your function gives back an int"),
+    (indices_of_the_ids, "[11, 12, 13, 14, 15, 16, 51, 61, 62, 63, 64"),
+    (lambda turns, room: by_the_rules(turns, room) + turns[-1], "23 ids came"),
 ]
 
 
-def test_the_kill_table_of_min_p_chances():
-    assert_exercise(min_p_chances, min_p_stub, MIN_P_WRONG)
-    assert_short(min_p_chances, MIN_P_WRONG)
+def test_the_kill_table_of_what_is_kept():
+    assert_exercise(what_is_kept, kept_stub, KEPT_WRONG)
+    assert_short(what_is_kept, KEPT_WRONG)
 
 
-def by_loops(p, share):
-    result = torch.zeros_like(p)
-    for row, new in zip(p, result, strict=True):
-        for i, one in enumerate(row):
-            new[i] = one if one >= share * max(row) else 0
-        new /= sum(new)
-    return result
+def by_dropping_the_oldest(turns, room):
+    first, *later = turns
+    while len(later) > 1 and len(first) + sum(map(len, later)) > room:
+        del later[0]
+    rest = joined(later)
+    return [*first, *rest[max(0, len(first) + len(rest) - room) :]]
 
 
-def by_logits(p, share):
-    logits = p.log()
-    kept = logits.masked_fill(p / p.amax(-1, keepdim=True) < share, -torch.inf)
-    return kept.softmax(dim=-1)
+def by_sums_of_lengths(turns, room):
+    sizes = torch.tensor([len(turn) for turn in turns[:0:-1]], dtype=torch.long)
+    n = int((sizes.cumsum(0) <= room - len(turns[0])).sum())
+    if len(turns) > 1 and n == 0:
+        cut = len(turns[-1]) - (room - len(turns[0]))
+        return turns[0] + turns[-1][cut:]
+    return turns[0] + joined(turns[len(turns) - n :])
 
 
-def by_product(p, share):
-    return rows(p * (p >= bar(p, share)))
+def by_calling_itself(turns, room):
+    if len(turns) == 1:
+        return list(turns[0])
+    newest, left = turns[-1], room - len(turns[0])
+    if len(newest) > left:
+        return turns[0] + newest[len(newest) - left :]
+    if len(turns) > 2 and len(turns[-2]) > left - len(newest):
+        return turns[0] + newest
+    return by_calling_itself(turns[:-1], room - len(newest)) + newest
 
 
-def test_other_ways_to_min_p_are_right():
-    assert_right(min_p_chances, by_loops, by_logits, by_product)
+def test_other_ways_to_what_is_kept_are_right():
+    assert_right(
+        what_is_kept, by_dropping_the_oldest, by_sums_of_lengths, by_calling_itself, by_the_rules
+    )

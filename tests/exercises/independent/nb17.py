@@ -1,10 +1,9 @@
-"""Answers to the exercises of notebook 17, written from its cards alone."""
+"""Answers to the exercises of notebook 17, from its cards alone; to what_is_kept, checker known."""
 
 import argparse
 import codecs
+import collections
 import dataclasses
-
-import torch
 
 
 def _flags(kind, *, hyphens=True, switch=True, default=True, types=True, bools=True):
@@ -105,64 +104,6 @@ def flags_of__wrong__always_off(kind):
     return parser
 
 
-def min_p_chances__right__where(p, share):
-    kept = torch.where(p >= share * p.max(dim=-1, keepdim=True).values, p, 0.0)
-    return kept / kept.sum(dim=-1, keepdim=True)
-
-
-def min_p_chances__right__rows(p, share):
-    out = []
-    for row in p.tolist():
-        kept = [x if x >= share * max(row) else 0.0 for x in row]
-        out.append([x / sum(kept) for x in kept])
-    return torch.tensor(out)
-
-
-def min_p_chances__wrong__not_shared_out(p, share):
-    return p * (p >= share * p.amax(-1, keepdim=True))
-
-
-def min_p_chances__wrong__share_alone(p, share):
-    kept = p * (p >= share)
-    return kept / kept.sum(-1, keepdim=True)
-
-
-def min_p_chances__wrong__largest_of_all(p, share):
-    kept = p * (p >= share * p.max())
-    return kept / kept.sum(-1, keepdim=True)
-
-
-def min_p_chances__wrong__softmax(p, share):
-    return p.masked_fill(p < share * p.amax(-1, keepdim=True), -torch.inf).softmax(-1)
-
-
-def min_p_chances__wrong__unlikely_kept(p, share):
-    kept = p * (p <= share * p.amax(-1, keepdim=True))
-    return kept / kept.sum(-1, keepdim=True).clamp(min=1e-9)
-
-
-def min_p_chances__wrong__columns(p, share):
-    kept = p * (p >= share * p.amax(0, keepdim=True))
-    return kept / kept.sum(-1, keepdim=True).clamp(min=1e-9)
-
-
-def min_p_chances__wrong__divided_by_all(p, share):
-    kept = p * (p >= share * p.amax(-1, keepdim=True))
-    return kept / kept.sum()
-
-
-def min_p_chances__wrong__changes_p(p, share):
-    p[p < share * p.amax(-1, keepdim=True)] = 0
-    return p / p.sum(-1, keepdim=True)
-
-
-def min_p_chances__wrong__top_p(p, share):
-    s = p.sort(-1, descending=True)
-    kept = p * 0
-    kept.scatter_(-1, s.indices, s.values * (s.values.cumsum(-1) - s.values < share))
-    return kept / kept.sum(-1, keepdim=True)
-
-
 def whole_characters__right__incremental(chunks):
     decoder = codecs.getincrementaldecoder("utf-8")()
     return [decoder.decode(chunk) for chunk in chunks]
@@ -242,3 +183,128 @@ def flags_of__wrong__second_set_one_underscore(kind):
         else:
             parser.add_argument(flag, type=f.type, default=f.default)
     return parser
+
+
+def what_is_kept__right__deque(turns, room):
+    note, newest_first = turns[0], turns[1:][::-1]
+    free, ids = room - len(note), collections.deque()
+    for n, turn in enumerate(newest_first):
+        if len(turn) <= free:
+            ids.extendleft(turn[::-1])
+            free -= len(turn)
+            continue
+        if n == 0:
+            ids.extend(turn[len(turn) - free :])
+        break
+    return note + list(ids)
+
+
+def what_is_kept__right__try_each_start(turns, room):
+    for start in range(1, len(turns)):
+        ids = sum(turns[start:], list(turns[0]))
+        if len(ids) <= room:
+            return ids
+    if len(turns) == 1:
+        return turns[0][:]
+    missing = len(turns[0]) + len(turns[-1]) - room
+    return turns[0] + turns[-1][missing:]
+
+
+def _start(turns, room, first=1):
+    """Return the oldest turn from which on all fit into the room."""
+    start = len(turns)
+    while start > first and sum(map(len, turns[start - 1 :])) <= room:
+        start -= 1
+    return start
+
+
+def _rest(turns, start):
+    return [one for turn in turns[start:] for one in turn]
+
+
+def what_is_kept__wrong__last_ids(turns, room):
+    return _rest(turns, 0)[-room:]
+
+
+def what_is_kept__wrong__last_ids_behind_the_note(turns, room):
+    free = room - len(turns[0])
+    return turns[0] + (_rest(turns, 1)[-free:] if free else [])
+
+
+def what_is_kept__wrong__first_ids(turns, room):
+    return _rest(turns, 0)[:room]
+
+
+def what_is_kept__wrong__newest_never_cut(turns, room):
+    return turns[0] + _rest(turns, _start(turns, room - len(turns[0])))
+
+
+def what_is_kept__wrong__newest_cut_with_minus_zero(turns, room):
+    free = room - len(turns[0])
+    start = _start(turns, free)
+    if start == len(turns) > 1:
+        return turns[0] + turns[-1][-free:]
+    return turns[0] + _rest(turns, start)
+
+
+def what_is_kept__wrong__note_for_nothing(turns, room):
+    return turns[0] + _rest(turns, _start(turns, room))
+
+
+def what_is_kept__wrong__note_may_go(turns, room):
+    return _rest(turns, _start(turns, room, first=0))
+
+
+def what_is_kept__wrong__gaps(turns, room):
+    free, kept = room - len(turns[0]), []
+    for turn in reversed(turns[1:]):
+        if len(turn) <= free:
+            kept = turn + kept
+            free -= len(turn)
+    return turns[0] + (kept or (turns[-1][-free:] if free and turns[1:] else []))
+
+
+def what_is_kept__wrong__newest_first(turns, room):
+    free, ids = room - len(turns[0]), list(turns[0])
+    for turn in reversed(turns[1:]):
+        if len(turn) > free:
+            break
+        ids += turn
+        free -= len(turn)
+    return ids
+
+
+def what_is_kept__wrong__as_many_turns(turns, room):
+    return turns[0] + _rest(turns, max(1, len(turns) - room))
+
+
+def what_is_kept__wrong__three_turns(turns, room):
+    return turns[0] + _rest(turns, max(1, len(turns) - 3))
+
+
+def what_is_kept__wrong__nested(turns, room):
+    return [turns[0], *turns[_start(turns, room - len(turns[0])) :]]
+
+
+def what_is_kept__wrong__room_for_one_more(turns, room):
+    free = room - 1 - len(turns[0])
+    start = _start(turns, free)
+    if start == len(turns) > 1:
+        return turns[0] + turns[-1][len(turns[-1]) - max(0, free) :]
+    return turns[0] + _rest(turns, start)
+
+
+def what_is_kept__wrong__no_id_twice(turns, room):
+    return list(dict.fromkeys(what_is_kept__right__try_each_start(turns, room)))
+
+
+def what_is_kept__wrong__sorted(turns, room):
+    return sorted(what_is_kept__right__try_each_start(turns, room))
+
+
+def what_is_kept__wrong__note_changed(turns, room):
+    start = _start(turns, room - len(turns[0]))
+    if start == len(turns) > 1:
+        return what_is_kept__right__try_each_start(turns, room)
+    turns[0] += _rest(turns, start)
+    return turns[0]
