@@ -5,7 +5,9 @@ multiplies float32 matrices with Intel's MKL, which takes a slow path on process
 oneDNN, which torch multiplies bfloat16 matrices with, has a quick path there. It is reached by a
 permission to round the operands to bfloat16. Where the processor has no unit that would use the
 permission (Intel's AMX), oneDNN computes in true float32 all the same. Whether it does is not
-guessed but checked, with a product whose result is known in double precision.
+guessed but checked, with a product whose result is known in double precision. Who made the
+processor decides and no clock: the order of additions differs, and a run is to have the same digits
+each time.
 
 Memory that the C library keeps for the next operation (`keep_freed_memory`). On Linux, glibc asks
 the operating system anew for every block of more than 32 MiB, and gives it back when the tensor
@@ -24,23 +26,21 @@ from typing import Any
 
 import torch
 
-from bhushgpt.devices import abilities
-from bhushgpt.timing import alternate, speedup
+from bhushgpt.devices import abilities, describe_device
 
 PERMISSION = "bf16"
-WORTHWHILE = 1.2  # a smaller gain is not worth another order of additions
 ROUNDING = 4.0  # times the error of torch's own way: bfloat16 operands would give hundreds
 
 
 def fast_float32_products(device: torch.device | str = "cpu") -> bool:
-    """Let oneDNN multiply float32 matrices in this process, if it is exact and quicker here.
+    """Let oneDNN multiply float32 matrices in this process, on AMD's processors if it is exact.
 
     The results differ from before in the last digit, since the additions have another order. It
     holds until the process ends. Products of a few rows, as in generation, are slower by it, so it
     is for training.
 
     Returns:
-        Whether it was switched on: False on a GPU, where MKL is as quick, and where oneDNN would
+        Whether it was switched on: False on a GPU, on other processors, and where oneDNN would
         round to bfloat16.
     """
     settings = _settings()
@@ -49,7 +49,7 @@ def fast_float32_products(device: torch.device | str = "cpu") -> bool:
     before = settings.fp32_precision
     if before == PERMISSION:
         return True  # by an earlier call, or by the caller's own wish
-    if _is_exact(settings, before) and _gain(settings, before) > WORTHWHILE:
+    if "AMD" in describe_device("cpu").name and _is_exact(settings, before):
         settings.fp32_precision = PERMISSION
         return True
     return False
@@ -95,23 +95,6 @@ def _is_exact(settings: Any, before: str) -> bool:
     finally:
         settings.fp32_precision = before
     return bool(permitted <= ROUNDING * usual)
-
-
-def _gain(settings: Any, before: str) -> float:
-    """Measure how many times quicker a layer's product is with the permission."""
-    generator = torch.Generator().manual_seed(0)
-    x, w = torch.randn(512, 256, generator=generator), torch.randn(256, 768, generator=generator)
-
-    def permitted() -> None:
-        settings.fp32_precision = PERMISSION
-        _ = x @ w
-        settings.fp32_precision = before
-
-    try:
-        times = alternate({"usual": lambda: x @ w, "permitted": permitted}, repeats=7)
-    finally:
-        settings.fp32_precision = before
-    return speedup(times["usual"], times["permitted"])
 
 
 # The numbers of two settings in glibc's malloc.h: https://man7.org/linux/man-pages/man3/mallopt.3.html

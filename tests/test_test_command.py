@@ -1,6 +1,7 @@
 """The test command runs everything, also after a failure, and its exit code tells the truth."""
 
 import sys
+from collections import Counter
 
 import pytest
 
@@ -70,3 +71,9 @@ def test_the_exit_code_tells_whether_all_passed(
     assert test.main(["check"]) == status
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("FAILED: only" if status else "All passed")
+
+
+def test_every_test_file_has_a_name_of_its_own() -> None:
+    """pytest imports them all by their names alone when it is called once for everything."""
+    seen = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, count in seen.items() if count > 1] == []

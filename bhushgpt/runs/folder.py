@@ -216,8 +216,8 @@ least 1 step; --keep is 0, it must be at least 1 checkpoint.
     strategy: Strategy = "ddp"
     """How several processes share the work: ddp, each the whole model; fsdp, each a part of it."""
     quick_products: bool | None = None
-    """Whether a CPU multiplies float32 matrices the quicker way; settled once, by measuring, since
-    it changes the last digits."""
+    """Whether a CPU multiplies float32 matrices the quicker way; settled once, since it changes
+    the last digits and a run may go on elsewhere."""
     save_every: int | None = None
     """Steps between two checkpoints; ten in a run if left out."""
     keep: int = 2
