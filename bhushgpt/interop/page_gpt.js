@@ -12,39 +12,44 @@ function readWeights(parts, buffer) {
   for (const [name, [length, columns]] of Object.entries(parts)) {
     const numbers = new Float32Array(buffer, at, length);
     at += 4 * length;
-    const part = columns === undefined ? numbers : { columns, scales: numbers, rows: [] };
+    const part = columns === undefined ? numbers : { columns, scales: numbers };
     if (part !== numbers) matrices.push(part);
     const path = name.split("."), last = path.pop();
     path.reduce((inside, key) => (inside[key] ??= {}), weights)[last] = part;
   }
-  for (const { columns, scales, rows } of matrices) {
-    for (; rows.length < scales.length; at += columns) rows.push(new Int8Array(buffer, at, columns));
+  for (const matrix of matrices) {
+    const { columns, scales } = matrix, n = scales.length;
+    // As float32 they need not be converted in every product. Rows of zeros make it whole fours.
+    matrix.steps = new Float32Array(4 * Math.ceil(n / 4) * columns);
+    matrix.steps.set(new Int8Array(buffer, at, n * columns));
+    at += n * columns;
   }
   return weights;
 }
 
 // A row of a table as numbers: the vector of a token or of a position [06].
-function lookUp({ rows, scales }, index) {
-  return Float32Array.from(rows[index], (step) => step * scales[index]);
+function lookUp({ columns, scales, steps }, index) {
+  const row = steps.subarray(index * columns, (index + 1) * columns);
+  return row.map((step) => step * scales[index]);
 }
 
 // y = W x + b, four rows at a time: each x is read once for all four, and their sums do not wait
-// for each other. Where rows are missing at the end, one is counted again and written nowhere.
-function linear({ weight, bias }, x) {
-  const { rows, scales } = weight, y = new Float32Array(rows.length);
-  for (let r = 0; r < rows.length; r += 4) {
-    const a = rows[r], b = rows[r + 1] ?? a, c = rows[r + 2] ?? a, d = rows[r + 3] ?? a;
+// for each other. What rows of zeros at the end give finds no place in y.
+function linear({ weight: { columns, scales, steps }, bias }, x) {
+  const n = scales.length, y = new Float32Array(n);
+  for (let r = 0; r < n; r += 4) {
+    const a = r * columns, b = a + columns, c = b + columns, d = c + columns;
     let ya = 0, yb = 0, yc = 0, yd = 0;
-    for (let i = 0; i < x.length; i++) {
+    for (let i = 0; i < columns; i++) {
       const xi = x[i];
-      ya += a[i] * xi;
-      yb += b[i] * xi;
-      yc += c[i] * xi;
-      yd += d[i] * xi;
+      ya += steps[a + i] * xi;
+      yb += steps[b + i] * xi;
+      yc += steps[c + i] * xi;
+      yd += steps[d + i] * xi;
     }
     y[r] = ya; y[r + 1] = yb; y[r + 2] = yc; y[r + 3] = yd;
   }
-  for (let r = 0; r < y.length; r++) y[r] = y[r] * scales[r] + (bias ? bias[r] : 0);
+  for (let r = 0; r < n; r++) y[r] = y[r] * scales[r] + (bias ? bias[r] : 0);
   return y;
 }
 
