@@ -1,12 +1,13 @@
 """What the web site is checked for without a browser; `make site` applies it to all pages."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 
 from tools.curriculum import ROOT, read_curriculum
-from tools.website import FRONT_BYTES, PAGE_BYTES, faults, reference
+from tools.website import FRONT_BYTES, PAGE_BYTES, faults, read_by, reference
 
 GOOD = '<h1 id="top">T</h1><a href="sub/b.html#there">b</a><img src="p.png"><a href="#top">up</a>'
 
@@ -65,3 +66,15 @@ def test_the_reference_has_every_core_module_and_every_room():
     assert {f"{room.name}.rst" for room in course.rooms} <= pages
     assert {"gpt.rst", "attention.rst", "index.md"} <= pages
     assert not [name for name in pages if name.startswith("exercises")]
+
+
+@pytest.mark.parametrize(
+    ("corpus", "words"),
+    [
+        ("sherlock", "one book, *The Adventures of Sherlock Holmes*"),
+        ("/home/ada/mine.txt", "one text"),
+    ],
+)
+def test_the_front_page_names_what_its_model_read(tmp_path, corpus, words):
+    (tmp_path / "run.json").write_text(json.dumps({"corpus": corpus}), encoding="utf-8")
+    assert read_by(tmp_path) == words

@@ -20,7 +20,8 @@ from urllib.parse import unquote, urlsplit
 
 from bhushgpt.errors import UserError
 from bhushgpt.interop import write_page
-from bhushgpt.runs import plain_model
+from bhushgpt.runs import RunFolder, plain_model
+from bhushgpt.sources import corpora
 from bhushgpt.storage import load_checkpoint
 from tools.curriculum import ROOT, Curriculum, read_curriculum
 
@@ -40,9 +41,9 @@ PAGES = (
     "notebooks/*.ipynb",
 )
 MATHJAX = ("tex-chtml.js", "output/chtml/fonts/woff-v2/*.woff")
-FRAME = """This page holds a whole language model. It learned to write from one book, *The
-Adventures of Sherlock Holmes*, one character at a time, and it runs in your browser: nothing is
-sent anywhere. Begin a text, press *Write*, and look at what it weighs before it chooses.
+FRAME = """This page holds a whole language model. It learned to write from {text}, and it runs in
+your browser: nothing is sent anywhere. Begin a text, press *Write*, and look at what it weighs
+before it chooses.
 
 <iframe class="model" src="model.html" title="The model, writing"></iframe>"""
 NO_MODEL = """```{note}
@@ -101,6 +102,13 @@ def reference(curriculum: Curriculum) -> dict[str, str]:
     return pages
 
 
+def read_by(run: Path) -> str:
+    """Return, for a sentence, what the model of a run learned from."""
+    corpus = str(RunFolder.open(run).record["corpus"])
+    known = corpora().get(corpus)
+    return f"one book, *{known.title}*" if known else "one text"
+
+
 def put_model(source: Path, run: Path) -> None:
     """Write the front page, with the model of a run in it if there is one."""
     (source / "_extra").mkdir(exist_ok=True)
@@ -113,7 +121,7 @@ def put_model(source: Path, run: Path) -> None:
         print(f"The front page has no model: {error}")
         shown = NO_MODEL
     else:
-        shown = FRAME
+        shown = FRAME.format(text=read_by(run))
     front = (ROOT / "docs/index.md").read_text(encoding="utf-8")
     (source / "index.md").write_text(front.replace("{{model}}", shown), encoding="utf-8")
 
