@@ -26,18 +26,6 @@ if TYPE_CHECKING:  # here and below: the doctor, in this room too, must start wh
     from bhushgpt.speed import Acceleration
 
 
-def spare(where: str) -> float:
-    """Return the share of a device's memory that is kept free by what is advised.
-
-    Tensors are counted, not what the allocator leaves between them: on a CPU a process grew by
-    1.42 to 1.48 times the count (gpt-v1, 48 and 192 windows).
-
-    >>> spare("cuda")
-    0.1
-    """
-    return 1 / 3 if where == "cpu" else 0.1
-
-
 def is_memory_error(error: BaseException) -> bool:
     """Return whether an error says that the memory is full, on whatever device.
 
@@ -49,6 +37,10 @@ def is_memory_error(error: BaseException) -> bool:
     # On the CPU it is a plain RuntimeError with the allocator's name in it.
     words = ("DefaultCPUAllocator", "MPS backend out of memory", "CUDA out of memory")
     return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+
+
+# What is advised leaves this share of a device's memory free: growth is no exact thing.
+SPARE = 0.15
 
 
 @contextmanager
@@ -80,7 +72,7 @@ def memory_explained(
         where = str(device).partition(":")[0]
         try:
             # By the count it may fit; it did not, so the advice starts below what failed.
-            room = min(there, round(_needed(config, where, how) / (1 + spare(where))))
+            room = min(there, round(_needed(config, where, how) * (1 - SPARE)))
             advice = memory_advice(config, room, where, how)
         except (MemoryError, SystemError, RuntimeError):  # even counting found no room
             advice = (
@@ -126,7 +118,7 @@ def knobs(
     from bhushgpt.gpt import GPTConfig
     from bhushgpt.speed import Acceleration
 
-    enough = room * (1 - spare(where))
+    enough = room * (1 - SPARE)
     training, model = config.training, config.model
     parts = [n for n in _divisors(training.batch_size) if n >= training.accumulation_steps]
     tried = [("batch", "accumulation_steps={}", [(n, _in_parts(config, n)) for n in parts])]
@@ -159,7 +151,7 @@ def largest_batch(
     def needed(rows: int) -> int:
         return _needed(_of_batch(config, rows), where, how)
 
-    enough = room * (1 - spare(where))
+    enough = room * (1 - SPARE)
     if needed(1) > enough:
         return 0
     fitting, too_many = 1, max(2, config.training.batch_size)
@@ -208,9 +200,9 @@ def memory_advice(
 
 
 def _needed(config: RunConfig, where: str, how: Acceleration | None) -> int:
-    from bhushgpt.forecast import PlainLoss, training_memory
+    from bhushgpt.forecast import PlainLoss, grown, training_memory
 
-    return training_memory(config, where, how or PlainLoss())
+    return grown(training_memory(config, where, how or PlainLoss()), where)
 
 
 def _turned(

@@ -24,7 +24,7 @@ from bhushgpt.environment import command, memory_size
 from bhushgpt.errors import UserError
 from bhushgpt.evaluation import Evaluation
 from bhushgpt.files import write_atomically
-from bhushgpt.forecast import TRIAL_WORK, forecast, run_memory
+from bhushgpt.forecast import TRIAL_WORK, forecast, grown, run_memory
 from bhushgpt.generation import Sampling, complete_text
 from bhushgpt.gpt import GPT
 from bhushgpt.lora import LoRAConfig
@@ -69,7 +69,7 @@ def _expectation(session: Session) -> str:
     """Return parameters, memory and time; the time from a trial, where one process can make it."""
     config, world, how = session.config, session.world, session.loss.acceleration
     if world.size > 1:
-        memory = run_memory(share_of(config, world), world.device, how)
+        memory = grown(run_memory(share_of(config, world), world.device, how), world.device)
         return (
             f"{session.model.parameter_count():,} parameters, at most {memory_size(memory)} a "
             "process on top of Python and torch"

@@ -10,7 +10,7 @@ import torch
 from bhushgpt.diagnosis.memory import memory_explained
 from bhushgpt.environment import memory_size
 from bhushgpt.errors import UserError
-from bhushgpt.forecast import check_memory, training_memory
+from bhushgpt.forecast import check_memory, grown, training_memory
 from bhushgpt.presets import preset
 from tests.small_runs import with_model
 
@@ -90,7 +90,7 @@ def test_every_device_s_words_for_it_are_understood(where, monkeypatch) -> None:
         "cuda": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
         "mps": RuntimeError("MPS backend out of memory (MPS allocated: 17.00 GB)"),
     }
-    needed = training_memory(SMALL, where)
+    needed = grown(training_memory(SMALL, where), where)
     monkeypatch.setattr("bhushgpt.devices.free_memory", lambda device: needed // 2)
     with pytest.raises(UserError) as raised, memory_explained(SMALL, where):
         raise words[where]
