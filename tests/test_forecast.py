@@ -277,6 +277,9 @@ def test_a_large_step_is_judged_by_a_part_of_it():
     assert 1 <= large_rows < config.training.batch_size / 8
     assert _trial_rows(config, torch.device("cuda")) == config.training.batch_size
     assert _trial_rows(small, torch.device("cpu")) == config.training.batch_size
+    training = dataclasses.replace(config.training, accumulation_steps=4)
+    parts = dataclasses.replace(config, training=training)
+    assert _trial_rows(parts, torch.device("cuda")) == config.training.batch_size / 4
 
 
 def test_a_run_that_cannot_fit_is_refused_with_both_numbers():
