@@ -42,6 +42,11 @@ def test_the_batch_that_is_advised_fits_and_one_more_does_not(share):
     assert needed(with_rows(most + 1)) > room * (1 - SPARE)
 
 
+def test_two_of_three_windows_fit():
+    room = round(needed(with_rows(2)) / (1 - SPARE)) + 1
+    assert largest_batch(with_rows(3), room) == 2
+
+
 def test_every_knob_is_turned_no_further_than_needed():
     room = needed(CONFIG) // 2
     found = {knob.name: knob for knob in knobs(CONFIG, room)}
