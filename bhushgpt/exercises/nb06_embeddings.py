@@ -101,6 +101,11 @@ table_gradient = Exercise(
     ),
     praise="each row learns from all the places that read it, and from no other.",
     reference=_table_gradient,
+    axes_of_one=lambda: [
+        (torch.tensor([1]), torch.randn(1, 3), 5),
+        (torch.tensor([1, 2, 1]), torch.randn(3, 1), 5),
+        (torch.tensor([0, 0]), torch.randn(2, 3), 1),
+    ],
     checks=_check_table_gradient,
 )
 
@@ -187,6 +192,11 @@ context_windows = Exercise(
     ),
     praise="n tokens for every place, in reading order, and none from the future.",
     reference=_context_windows,
+    axes_of_one=lambda: [
+        (torch.tensor([4]), 3, 7),
+        (torch.tensor([4, 2]), 1, 7),
+        (torch.tensor([4]), 1, 7),
+    ],
     checks=_check_context_windows,
 )
 
@@ -424,11 +434,15 @@ def _misshapen(result: object, expected: Gradients) -> str | None:
     return None
 
 
-def _check_mlp_gradients(answer: Answer) -> str | None:
-    # K = 7 questions, N = 3 places, C = 2, M = 5, V = 11
-    shapes = ((11, 2), (6, 5), (5,), (5, 11), (11,))
+def _of_sizes(K: int, N: int, C: int, M: int, V: int) -> tuple[Tensor, ...]:
+    """Return ids, targets and weights of these sizes."""
+    shapes = ((V, C), (N * C, M), (M,), (M, V), (V,))
     weights = [torch.randn(shape, dtype=torch.float64) for shape in shapes]
-    ids, targets = torch.randint(4, (7, 3)), torch.randint(11, (7,))
+    return torch.randint(4, (K, N)), torch.randint(V, (K,)), *weights
+
+
+def _check_mlp_gradients(answer: Answer) -> str | None:
+    ids, targets, *weights = _of_sizes(7, 3, 2, 5, 11)
     expected = _mlp_gradients(ids, targets, *weights)
     mistakes = _gradient_mistakes(weights, ids, targets)
     clones = [tensor.clone() for tensor in (ids, targets, *weights)]
@@ -460,5 +474,6 @@ mlp_gradients = Exercise(
     ),
     praise="all five gradients, number for number what autograd gives.",
     reference=_mlp_gradients,
+    axes_of_one=lambda: [_of_sizes(1, 3, 2, 5, 11), _of_sizes(7, 1, 1, 1, 4)],
     checks=_check_mlp_gradients,
 )

@@ -177,6 +177,11 @@ text_vectors = Exercise(
         "rows = torch.arange(B) pairs each text with its own place.",
     ),
     reference=_text_vectors,
+    axes_of_one=lambda: [
+        (torch.randn(1, 7, 5), torch.tensor([4])),
+        (torch.randn(3, 1, 5), torch.tensor([1, 1, 1])),
+        (torch.randn(3, 7, 1), torch.tensor([2, 6, 4])),
+    ],
     checks=_check_text_vectors,
     praise="each text by the token that has seen all of it.",
 )

@@ -52,6 +52,12 @@ def _check_damaged(answer: Answer) -> str | None:
     almost = manifest | {"config": digest[:-1] + ("0" if digest[-1] != "0" else "1")}
     if list(answer(almost, dict(saved))) != ["config"]:
         return "two fingerprints that differ in the last digit only are not the same: compare all."
+    empty = manifest | {"log": hashlib.sha256(b"").hexdigest()}
+    if "log" in answer(dict(empty), saved | {"log": b""}):
+        return (
+            "`log` was saved with 0 bytes and is there: an empty file is whole. Ask whether the "
+            "name is in files, not whether it has bytes."
+        )
     if found != sorted(found):
         return "right, but the names should come in order: sorted(...)."
     return None

@@ -176,6 +176,9 @@ def _check_looks_ahead(answer: Answer) -> str | None:
         if bool(found) != ahead:
             wrong.add(name)
     if not wrong:
+        answer(Probe(_past).eval(), ids)  # a model that came in eval mode has to stay in it
+        if answer(Probe(_past), ids[:, :1]):
+            return "in a text of one token nothing comes later: False, whatever the model is."
         return _check_every_change(answer, ids)
     other = f"these models are judged wrongly: {', '.join(sorted(wrong))}."
     return LOOKING.get(frozenset(wrong), other)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bhushgpt.exercises.attempts import kind
+from bhushgpt.exercises.attempts import Stopped, kind
 from bhushgpt.exercises.exercise import Exercise
 
 Parents = dict[str, tuple[str, ...]]
@@ -269,6 +269,17 @@ def _check_slopes(answer: Callable[..., Any]) -> str | None:
         raise
     if isinstance(large, str) or not _close(large, [-1.0, 1.0, 0.0]):
         return "right for small scores, but not for 900, 1000 and 950."
+    try:
+        small = _numbers(answer([-900.0, -1000.0, -950.0], 0), 3)
+    except Stopped as error:
+        if "ZeroDivisionError" in str(error):
+            small = [math.nan] * 3
+        else:
+            raise
+    if isinstance(small, str) or not _close(small, [0.0, 0.0, 0.0]):
+        return (
+            "where all scores are near -1000 every exp is rounded to 0: take the largest off all."
+        )
     return None
 
 

@@ -61,11 +61,20 @@ def says_yes_or_no(manifest, files):
     return all(n in files and sha(files[n]) == digest for n, digest in manifest.items())
 
 
+def asks_for_bytes(manifest, files):
+    return sorted(
+        name
+        for name, digest in manifest.items()
+        if not files.get(name) or hashlib.sha256(files[name]).hexdigest() != digest
+    )
+
+
 def test_the_kill_table_of_damaged() -> None:
     assert_exercise(
         damaged,
         damaged_stub,
         {
+            asks_for_bytes: "an empty file is whole",
             digest_instead_of_hexdigest: "`hexdigest()` text",
             fingerprints_the_name: "nothing is damaged, and",
             looks_at_the_beginning: "the last byte of `model` is another",

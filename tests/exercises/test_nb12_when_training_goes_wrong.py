@@ -140,8 +140,21 @@ def gives_the_difference(model, ids):
     return 0.25
 
 
+def always_back_to_train(model, ids):
+    model.eval()
+    found = looks_ahead.reference(model, ids)
+    model.train()
+    return found
+
+
+def all_of_none(model, ids):
+    return not ids[:, 1:].numel() or looks_ahead.reference(model, ids)
+
+
 def test_looks_ahead():
     wrong = {
+        always_back_to_train: "leaves the model in train mode",
+        all_of_none: "nothing comes later: False",
         never: "you never say True",
         always: "you always say True",
         the_wrong_way_round: "wrong way round",
