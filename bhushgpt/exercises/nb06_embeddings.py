@@ -438,11 +438,11 @@ def _of_sizes(K: int, N: int, C: int, M: int, V: int) -> tuple[Tensor, ...]:
     """Return ids, targets and weights of these sizes."""
     shapes = ((V, C), (N * C, M), (M,), (M, V), (V,))
     weights = [torch.randn(shape, dtype=torch.float64) for shape in shapes]
-    return torch.randint(4, (K, N)), torch.randint(V, (K,)), *weights
+    return torch.randint(min(V, 4), (K, N)), torch.randint(V, (K,)), *weights
 
 
 def _check_mlp_gradients(answer: Answer) -> str | None:
-    ids, targets, *weights = _of_sizes(7, 3, 2, 5, 11)
+    ids, targets, *weights = _of_sizes(K=7, N=3, C=2, M=5, V=11)
     expected = _mlp_gradients(ids, targets, *weights)
     mistakes = _gradient_mistakes(weights, ids, targets)
     clones = [tensor.clone() for tensor in (ids, targets, *weights)]
@@ -474,6 +474,10 @@ mlp_gradients = Exercise(
     ),
     praise="all five gradients, number for number what autograd gives.",
     reference=_mlp_gradients,
-    axes_of_one=lambda: [_of_sizes(1, 3, 2, 5, 11), _of_sizes(7, 1, 1, 1, 4)],
+    axes_of_one=lambda: [
+        _of_sizes(K=1, N=3, C=2, M=5, V=11),
+        _of_sizes(K=7, N=1, C=1, M=1, V=4),
+        _of_sizes(K=3, N=2, C=2, M=5, V=1),
+    ],
     checks=_check_mlp_gradients,
 )
