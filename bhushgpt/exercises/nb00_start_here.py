@@ -119,6 +119,8 @@ def _check_hard_texts(answer: Callable[..., Any]) -> str | None:
             "an empty past stands before every character: in 'abab' it gives 'a' and 'b' 0.5 each. "
             "Mind that text[-0:] is all of the text."
         )
+    if not _equal(answer("aA\n", "A"), {"\n": 1.0}):
+        return "large letters, blanks and line breaks are characters of their own: change no text."
     return None
 
 

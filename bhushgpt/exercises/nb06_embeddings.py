@@ -179,6 +179,9 @@ def _check_context_windows(answer: Answer) -> str | None:
         expected = _context_windows(ids, n, 7).float()
         if not same(answer(ids.clone(), n, 7), expected):
             return f"right for 7 tokens and n = 3, but not for {length} tokens and n = {n}."
+    ids = torch.tensor([0, 3, 0])
+    if not same(answer(ids.clone(), 2, 5), _context_windows(ids, 2, 5)):
+        return "id 0 is a token like others, and no sign that one is missing."
     return None
 
 

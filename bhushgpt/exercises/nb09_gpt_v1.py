@@ -105,6 +105,8 @@ def _check_early_stop(answer) -> str | None:
         return "falling is not enough: a loss above the lowest does not start the count anew."
     if answer([2.0, 2.0, 2.0, 1.0], 2) == 3:
         return "a loss that only equals the lowest is no improvement."
+    if answer([1.0, 0.0, 0.5], 2) != 1:
+        return "a loss of 0 is the lowest there is, and no sign that none was seen."
     return None
 
 

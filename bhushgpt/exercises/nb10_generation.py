@@ -58,6 +58,8 @@ def _check_next_chances(answer: Answer) -> str | None:
         return f"of the scores 2, 1, 1, 1, -1 and k = 2, {stayed} stay: exactly k may, ties or not."
     if not same(answer(logits, 1.0, 99), logits.softmax(dim=-1)):
         return "right for k = 2, but a k above the vocabulary must keep all tokens."
+    if not same(answer(logits, 1.0, 1), torch.tensor([0.0, 1.0, 0.0, 0.0, 0.0])):
+        return "k = 1 leaves the likeliest token alone, with a chance of 1."
     if not same(answer(logits, 0.001, 3), torch.tensor([0.0, 1.0, 0.0, 0.0, 0.0]), 1e-3):
         return (
             "at temperature 0.001 the score 2 becomes 2000, and exp(2000) is infinite: take the "
@@ -225,6 +227,8 @@ def _check_stop(answer: Answer, prompt: Tensor) -> str | None:
         return "the stop token of the prompt ended the text: only a new one does."
     if answer(_Counting(), prompt, 0, 19).shape[1] != 6:
         return "n_tokens = 0 asks for no token at all: the prompt comes back as it is."
+    if answer(_Counting(), torch.tensor([[17, 18]]), 5, 0)[0].tolist() != [17, 18, 19, 0]:
+        return "a text that should end with token 0 goes wrong: 0 is a token like others."
     return None
 
 

@@ -223,6 +223,10 @@ def _check_may_go(answer: Answer) -> str | None:
         return "right, but return the steps in order."
     if gone([100], 3, 100, 100) or gone([100, 200, 300], 4, 300, 300):
         return "with fewer checkpoints than keep none may go."
+    if gone([100, 200, 300], 1, 300, 300) != [100, 200]:
+        return "with keep = 1 the newest stays alone, besides last and best."
+    if gone([0, 100, 200, 300], 1, 300, 0) != [100, 200] or gone([0, 100], 1, 100, 100) != [0]:
+        return "step 0 is a step like others: it may go, or be the best."
     return None
 
 

@@ -163,9 +163,9 @@ def _check_answer_targets(answer: Answer) -> str | None:
         return "a prompt of one token and an answer of one token have one target: the answer."
     if not same(answer([2, 3], [0, 1], 4), torch.tensor([-100.0, 0.0, 1.0, -100.0])):
         return "token 0 is a token like others: in an answer it is learned."
-    shared = torch.tensor([-100.0, -100.0, 7.0, 1.0, -100.0])
-    if not same(answer([4, 7, 9], [7, 1], 5), shared):
-        return "prompt and answer may hold the same token: its place decides what is learned."
+    shared = torch.tensor([-100.0, -100.0, -100.0, 7.0, 1.0, 7.0, -100.0])
+    if not same(answer([4, 7, 0, 7], [7, 1, 7], 7), shared):
+        return "a token may come again, in the prompt too: its place decides whether it is learned."
     return None
 
 

@@ -272,7 +272,7 @@ def _check_p_value(answer: Answer) -> str | None:
         return "1, 2 against 3, 4: of 6 ways 2 are as far apart, so 1/3."
     if not math.isclose(float(answer([2.0], [2.0, 2.0])), 1.0):
         return "where all numbers are the same, every way is as far apart as the one seen: 1."
-    again = [1.0, 2.0, 2.0], [3.0, 4.0, 4.0]
+    again = [1.0, 2.0, 2.0], [2.0, 4.0, 4.0, 5.0]
     if not math.isclose(float(answer(*again)), _p_value(*again), rel_tol=1e-6):
         return "a number that comes twice is two runs: ways that look alike count one by one."
     return None

@@ -290,7 +290,7 @@ def _recovered_mistakes(c: Tensor, x: Tensor, p: Tensor) -> dict[str, Tensor]:
 
 
 def _check_recovered(answer: Answer) -> str | None:
-    clean = torch.tensor([5.0, 4.0, 3.0, 7.0, 2.0])
+    clean = torch.tensor([5.0, 4.0, -1.0, 7.0, 2.0])
     corrupted = torch.tensor([-1.0, 0.5, -2.0, -3.0, 0.4])
     patched = torch.tensor([2.0, 4.7, -2.9, 0.0, 1.0])
     parts = clean, corrupted, patched

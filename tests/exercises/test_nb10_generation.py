@@ -78,11 +78,16 @@ def softmax_by_hand(logits, temperature, k):
     return torch.zeros_like(logits).index_put((ids,), powers / powers.sum())
 
 
+def two_at_least(logits, temperature, k):
+    return next_chances.reference(logits, temperature, max(k, 2))
+
+
 def test_the_kill_table_of_next_chances() -> None:
     assert_exercise(
         next_chances,
         chances_stub,
         {
+            two_at_least: "k = 1 leaves the likeliest",
             softmax_by_hand: "at temperature 0.001",
             softmax_before_dividing: "divides the probabilities by the temperature, so",
             divides_and_evens_out: "the temperature changes nothing here",
@@ -285,11 +290,16 @@ def writes_one_at_least(model, ids, n_tokens, stop):
     return write_until.reference(model, ids, max(n_tokens, 1), stop)
 
 
+def stops_at_something(model, ids, n_tokens, stop):
+    return write_until.reference(model, ids, n_tokens, stop or -1)
+
+
 def test_the_kill_table_of_write_until() -> None:
     assert_exercise(
         write_until,
         write_stub,
         {
+            stops_at_something: "0 is a token like others",
             writes_one_at_least: "asks for no token at all",
             forgets_eval_mode: "in training mode while it writes",
             leaves_eval_mode_on: "leaves the model in eval mode",

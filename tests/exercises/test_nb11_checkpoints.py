@@ -223,11 +223,21 @@ def cuts_too_deep(steps, keep, last, best):
     return may_go.reference(steps, keep, last, best) or [steps[0]]
 
 
+def keeps_two_at_least(steps, keep, last, best):
+    return may_go.reference(steps, max(keep, 2), last, best)
+
+
+def best_if_there_is_one(steps, keep, last, best):
+    return may_go.reference(steps, keep, last, best or last)
+
+
 def test_the_kill_table_of_may_go() -> None:
     assert_exercise(
         may_go,
         go_stub,
         {
+            best_if_there_is_one: "step 0 is a step like",
+            keeps_two_at_least: "with keep = 1 the newest",
             returns_those_that_stay: "those are the ones to keep",
             keeps_the_oldest: "the oldest were kept",
             one_too_many_stays: "yours keeps 3",

@@ -289,6 +289,10 @@ def says_yes(held_out, rise):
     return True
 
 
+def alone_it_is_the_step(held_out, rise):
+    return memorising_since.reference(held_out, rise) if len(held_out) > 1 else min(held_out)
+
+
 def test_memorising_since():
     wrong = {
         the_last_step: "that is the last step",
@@ -307,6 +311,7 @@ def test_memorising_since():
         the_highest_afterwards: "a bump in between",
         a_threshold_of_its_own: "Use `rise`",
         says_yes: "return a step, or 0",
+        alone_it_is_the_step: "measured once has not risen",
     }
     assert_exercise(memorising_since, since_stub, wrong)
 
