@@ -61,9 +61,9 @@ def _check_split_at_line(answer: Callable[..., Any]) -> str | None:
         train, _ = answer("abcdefgh\nb\ncd\ne\n", held_out)
         if len(train) != 11:
             return (
-                f"the training part of 16 characters would be {16 * (1 - held_out):g} long, and "
-                f"split_point says 10; a line starts at 9, the next at 11. Yours cuts at "
-                f"{len(train)}: take split_point's number."
+                f"of 16 characters {16 * (1 - held_out):g} would be for training, and split_point "
+                f"makes 10 of it; lines start at 9 and 11. Yours cuts at {len(train)}: take "
+                "split_point's number."
             )
     return None
 
