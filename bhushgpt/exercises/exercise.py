@@ -4,15 +4,27 @@ Lesson: notebook 00.
 """
 
 import inspect
+import re
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from torch import Tensor
 
-from bhushgpt.exercises.attempts import Attempt, NotAttempted, Stopped, given, kind, time_limit
+from bhushgpt.exercises.attempts import (
+    Attempt,
+    NotAttempted,
+    Stopped,
+    copied,
+    given,
+    kind,
+    time_limit,
+)
 from bhushgpt.exercises.passport import record
+from bhushgpt.exercises.same_numbers import same
 
 Status = Literal["right", "not yet", "not attempted"]
 LONGEST = 295  # characters of a message; what a learner's code gave may be long
@@ -136,6 +148,12 @@ class Exercise(Question):
     """Whether an answer that changes what it is given is wrong; its question says so then."""
     in_place: bool = False
     """Whether the answer is meant to change what it is given; otherwise it gets copies."""
+    axes_of_one: Callable[[], Iterable[tuple[Any, ...]]] | None = None
+    """Gives the arguments of calls in which an axis has size one: one text, place or channel.
+
+    When the checks have found nothing, the answer must give there what the reference gives. So an
+    answer that loses such an axis with `squeeze()` is told so.
+    """
 
     @property
     def task(self) -> str:
@@ -153,7 +171,7 @@ class Exercise(Question):
             return f"give check() your {wanted} itself, without brackets; {kind(answer)} came."
         attempt = Attempt(answer, keeps_inputs=self.keeps_inputs, in_place=self.in_place)
         try:
-            return self.checks(attempt)
+            return self.checks(attempt) or self._lost_axis(attempt)
         except Stopped as sentence:
             return str(sentence)
         except NotAttempted:
@@ -164,6 +182,36 @@ class Exercise(Question):
             if isinstance(verdict, NotAttempted):
                 raise verdict from None
             return attempt.unlike(self.reference) or str(verdict)
+
+    def _lost_axis(self, attempt: Attempt) -> str | None:
+        """Return what is wrong where an axis has size one, which `checks` need not try."""
+        for arguments in self.axes_of_one() if self.axes_of_one else ():
+            right = self.reference(*copied(arguments))
+            several = isinstance(right, tuple | list)
+            expected = list(_tensors(right, several))
+            try:
+                came = list(_tensors(attempt(*arguments), several))
+            except Stopped as sentence:
+                raise Stopped(f"where an axis has size 1, {sentence}") from None
+            for one, right in zip(came, expected, strict=True):
+                if one.shape != right.shape:
+                    return (
+                        f"where an axis has size 1, the shape {tuple(one.shape)} came, and "
+                        f"{tuple(right.shape)} is right: such an axis is an axis, too, and "
+                        "squeeze() without a dim takes all of them away."
+                    )
+                if not same(one, right):
+                    return (
+                        "right for other sizes, but where an axis has size 1 other numbers are "
+                        f"right: the shape is {tuple(right.shape)} there."
+                    )
+        return None
+
+
+def _tensors(result: Any, several: bool) -> Iterator[Tensor]:
+    """Yield what came as tensors: arrays and lists of numbers count, too."""
+    for part in result if several else (result,):
+        yield part if isinstance(part, Tensor) else torch.tensor(np.asarray(part))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,6 +248,10 @@ class ValueExercise(Question):
             return f"{kind(self.reference)} is expected, but {kind(answer)} came: {answer!r}."
 
 
+# A letter alone, with what people write around it, or in front of the words of its choice.
+_LETTER = re.compile(r"[\s('\"\[]*([a-z])(?:[\s.,:;)'\"\]]*|[.:)]\s.*)", re.DOTALL)
+
+
 def choices(right: str, wrong: dict[str, str]) -> Callable[[Any], str | None]:
     """Return the checks of a multiple choice: each wrong letter has its own explanation.
 
@@ -208,11 +260,15 @@ def choices(right: str, wrong: dict[str, str]) -> Callable[[Any], str | None]:
     >>> checks = choices("b", {"a": "that is the input."})
     >>> checks("b"), checks("a"), checks("z")
     (None, 'that is the input.', "choose one of 'a', 'b', not 'z'.")
+    >>> checks(" B) "), checks("(b)."), checks("b) the output")  # as the question writes them
+    (None, None, None)
     """
 
     def checks(answer: Any) -> str | None:
         options = ", ".join(repr(letter) for letter in sorted({right, *wrong}))
         letter = answer.strip().lower() if isinstance(answer, str) else answer
+        if isinstance(letter, str) and (written := _LETTER.fullmatch(letter)):
+            letter = written[1]
         unknown = f"choose one of {options}, not {answer!r}."
         return None if letter == right else wrong.get(letter, unknown)
 

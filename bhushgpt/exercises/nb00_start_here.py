@@ -112,8 +112,15 @@ def _check_hard_texts(answer: Callable[..., Any]) -> str | None:
         return "in 'abab' nothing follows the second 'ab', so it does not count."
     if not _equal(answer("abc", "c"), {}):
         return "in 'abc' nothing follows 'c', so the answer for it is {}."
-    if not _equal(answer("abc", "x"), {}):
+    if any(not _equal(answer(text, past), {}) for text, past in (("abc", "x"), ("a", "ab"))):
         return "a past that never occurs has the answer {}."
+    if not _equal(answer("abab", ""), {"a": 0.5, "b": 0.5}):
+        return (
+            "an empty past stands before every character: in 'abab' it gives 'a' and 'b' 0.5 each. "
+            "Mind that text[-0:] is all of the text."
+        )
+    if not _equal(answer("aA\n", "A"), {"\n": 1.0}):
+        return "large letters, blanks and line breaks are characters of their own: change no text."
     return None
 
 
@@ -194,6 +201,7 @@ window = Exercise(
         "Allowed are the distances 0, 1, ..., n - 1.",
     ),
     reference=window_mask,
+    axes_of_one=lambda: [(1, 3)],
     checks=_check_window,
     praise="each position sees itself and the n - 1 before it, and nothing of the future.",
 )

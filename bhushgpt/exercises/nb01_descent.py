@@ -58,16 +58,21 @@ def _paths(x: Tensor, y: Tensor, rate: float, steps: int) -> dict[str, float]:
     }
 
 
+def _number(w: Tensor | float) -> float:
+    # A w that still requires a gradient is a right answer, too.
+    return float(w.detach() if isinstance(w, Tensor) else w)
+
+
 def _check_fit(answer) -> str | None:
     setting = torch.tensor([1.0, 2.0, -1.0]), torch.tensor([3.0, 7.0, -2.0]), 0.05, 4
-    came, right = answer(*setting), _fitted(*setting)
-    # A w that still requires a gradient is a right answer, too.
-    came = float(came.detach() if isinstance(came, Tensor) else came)
+    came, right = _number(answer(*setting)), _fitted(*setting)
     for sentence, wrong in _paths(*setting).items():
         if abs(came - wrong) < 1e-4:
             return sentence
     if abs(came - right) > 1e-4:
         return f"after 4 steps with rate 0.05, w should be {right:.4f}, but it is {came:.4f}."
+    if abs(_number(answer(*setting[:3], 0))) > 1e-6:
+        return "with steps = 0 no step is taken, and w is still 0."
     return None
 
 

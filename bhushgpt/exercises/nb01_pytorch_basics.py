@@ -94,6 +94,7 @@ merge_heads = Exercise(
     reference=_merged,
     keeps_inputs=True,
     checks=_check_merge,
+    axes_of_one=lambda: [(torch.randn(s),) for s in ((1, 3, 5, 4), (2, 3, 1, 4), (2, 1, 5, 1))],
     praise="each position's heads stand side by side.",
 )
 
@@ -141,7 +142,17 @@ def _check_target_probability(answer) -> str | None:
     for wrong, sentence in mistakes:
         if torch.allclose(out, wrong.squeeze(-1)):
             return sentence
-    return None if torch.allclose(out, right) else "the probabilities are of other tokens."
+    if not torch.allclose(out, right):
+        return "the probabilities are of other tokens."
+    large = torch.tensor([[[1000.0, 999.0, -1000.0]] * 2])
+    targets = torch.tensor([[0, 1]])
+    right = _target_probability(large, targets)
+    if not torch.allclose(answer(large, targets), right, atol=1e-3):
+        return (
+            "exp(1000) is infinite, so by hand it ends in nan: take the largest score off all of a "
+            "row first, or let softmax do that."
+        )
+    return None
 
 
 probability_of_targets = Exercise(
@@ -154,5 +165,8 @@ probability_of_targets = Exercise(
     ),
     reference=_target_probability,
     checks=_check_target_probability,
+    axes_of_one=lambda: [
+        (torch.randn(*size, 5), torch.randint(5, size)) for size in ((1, 3), (2, 1), (1, 1))
+    ],
     praise="one probability for each position, that of the token that came.",
 )

@@ -57,6 +57,14 @@ def _check_split_at_line(answer: Callable[..., Any]) -> str | None:
         return "one letter behind the start of a line is inside it: move on, to the next line."
     if train != "abcd\nef\n":
         return f"of 'abcd\\nef\\n.' the first two lines are for training, not {train!r}."
+    for held_out in (0.4, 0.4125):  # 9.6 and 9.4 characters; a line starts at 9
+        train, _ = answer("abcdefgh\nb\ncd\ne\n", held_out)
+        if len(train) != 11:
+            return (
+                f"of 16 characters {16 * (1 - held_out):g} would be for training, and split_point "
+                f"makes 10 of it; lines start at 9 and 11. Yours cuts at {len(train)}: take "
+                "split_point's number."
+            )
     return None
 
 
@@ -108,6 +116,10 @@ def _check_unmerge(answer: Callable[..., Any]) -> str | None:
         return f"merged tokens are left: {left}. A pair can hold merges; undo the last one first."
     if came != [0, 1, 2, 0, 1, 2]:
         return f"5 stands for 0, 1, 2, 0, 1 once every merge is undone; yours gave {came}."
+    if list(answer([2, 1], {})) != [2, 1] or list(answer([], dict(MERGES))) != []:
+        return (
+            "without any merges, or without any ids, there is nothing to undo: give the same ids."
+        )
     return None
 
 
@@ -148,7 +160,7 @@ def _bits_mistakes(nats: float, tokens: int, characters: int, size: int) -> dict
 
 
 def _check_bits_per_character(answer: Callable[..., Any]) -> str | None:
-    nats, ids, text = 2.2, [3, 1, 4, 1, 5, 9, 1], "café à la Baker Street"
+    nats, ids, text = 2.2, [3, 1, 4, 1, 5, 0, 1], "café à la Baker Street"
     came = float(answer(nats, ids, text))
     sizes = (len(ids), len(text), len(text.encode()))
     for message, number in _bits_mistakes(nats, *sizes).items():
@@ -177,6 +189,9 @@ def _check_bits_per_character(answer: Callable[..., Any]) -> str | None:
     expected = _reference_bits_per_character(nats, ids, text)
     if not math.isclose(came, expected, rel_tol=1e-3):
         return f"for 2.2 nats, 7 tokens and 22 characters it is {expected:.3f}, yours {came:.3f}."
+    # The same sizes, with blanks at both ends.
+    if not math.isclose(float(answer(nats, ids, f"\n {text[2:-1]}\n")), expected, rel_tol=1e-3):
+        return "blanks and line breaks at the ends are characters, too: do not strip the text."
     return None
 
 

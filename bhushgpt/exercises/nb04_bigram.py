@@ -111,6 +111,9 @@ loss_by_hand = Exercise(
     ),
     praise="the same number as the library, and large scores do not break it.",
     reference=_reference_loss,
+    axes_of_one=lambda: [
+        (torch.randn(*size, 5), torch.randint(5, size)) for size in ((1, 3), (2, 1), (1, 1))
+    ],
     checks=_check_loss,
 )
 
@@ -166,6 +169,7 @@ windows_in_order = Exercise(
     ),
     praise="every target comes once, and each row ends with the token after its window.",
     reference=_reference_windows,
+    axes_of_one=lambda: [(np.arange(5), 4), (np.arange(4), 1), (np.arange(2), 1)],
     checks=_check_windows,
 )
 
@@ -235,6 +239,7 @@ back_off = Exercise(
     ),
     praise="it sums to 1, and a context never seen asks the shorter one.",
     reference=_reference_back_off,
+    axes_of_one=lambda: [(np.array([3]), np.array([1.0])), (np.array([0]), np.array([1.0]))],
     checks=_check_back_off,
 )
 

@@ -70,6 +70,9 @@ lion = Exercise(
         "Return two tensors: the new weight, and b2 * mean + (1 - b2) * gradient.",
     ),
     reference=_lion,
+    axes_of_one=lambda: [
+        (*torch.randn(3, *size).unbind(), 0.1, 0.6, 0.9, 0.5) for size in ((1,), (1, 3), (2, 1))
+    ],
     checks=_check_lion,
     praise="one memory instead of Adam's two.",
 )
@@ -154,6 +157,7 @@ clip = Exercise(
         "The factor is longest / norm, but never more than 1.",
     ),
     reference=_clip,
+    axes_of_one=lambda: [([torch.ones(1)], 0.5), ([torch.ones(1, 3), torch.ones(2, 1)], 0.5)],
     checks=_check_clip,
     praise="shorter, in the same direction, and short ones untouched.",
 )
@@ -215,6 +219,8 @@ def _check_text_loss(answer) -> str | None:
         return "this is not the mean over 6 + 2 + 2 + 2 tokens."
     if not torch.isclose(torch.as_tensor(answer(losses[:1], stride)).float(), losses[0].mean()):
         return "right for several windows, but a single one counts whole."
+    if not torch.isclose(torch.as_tensor(answer(losses, 6)).float(), losses.mean()):
+        return "with a stride of T nothing overlaps: every loss counts, also of later windows."
     return None
 
 
@@ -226,6 +232,7 @@ text_loss = Exercise(
         "losses[1:, -stride:].flatten(), and torch.cat to put both together.",
     ),
     reference=_text_loss,
+    axes_of_one=lambda: [(torch.rand(3, 1), 1), (torch.rand(1, 1), 1), (torch.rand(2, 4), 1)],
     checks=_check_text_loss,
     praise="each token once, with as much past as it can have.",
 )

@@ -101,6 +101,11 @@ table_gradient = Exercise(
     ),
     praise="each row learns from all the places that read it, and from no other.",
     reference=_table_gradient,
+    axes_of_one=lambda: [
+        (torch.tensor([1]), torch.randn(1, 3), 5),
+        (torch.tensor([1, 2, 1]), torch.randn(3, 1), 5),
+        (torch.tensor([0, 0]), torch.randn(2, 3), 1),
+    ],
     checks=_check_table_gradient,
 )
 
@@ -174,6 +179,9 @@ def _check_context_windows(answer: Answer) -> str | None:
         expected = _context_windows(ids, n, 7).float()
         if not same(answer(ids.clone(), n, 7), expected):
             return f"right for 7 tokens and n = 3, but not for {length} tokens and n = {n}."
+    ids = torch.tensor([0, 3, 0])
+    if not same(answer(ids.clone(), 2, 5), _context_windows(ids, 2, 5)):
+        return "id 0 is a token like others, and no sign that one is missing."
     return None
 
 
@@ -187,6 +195,11 @@ context_windows = Exercise(
     ),
     praise="n tokens for every place, in reading order, and none from the future.",
     reference=_context_windows,
+    axes_of_one=lambda: [
+        (torch.tensor([4]), 3, 7),
+        (torch.tensor([4, 2]), 1, 7),
+        (torch.tensor([4]), 1, 7),
+    ],
     checks=_check_context_windows,
 )
 
@@ -424,11 +437,15 @@ def _misshapen(result: object, expected: Gradients) -> str | None:
     return None
 
 
-def _check_mlp_gradients(answer: Answer) -> str | None:
-    # K = 7 questions, N = 3 places, C = 2, M = 5, V = 11
-    shapes = ((11, 2), (6, 5), (5,), (5, 11), (11,))
+def _of_sizes(K: int, N: int, C: int, M: int, V: int) -> tuple[Tensor, ...]:
+    """Return ids, targets and weights of these sizes."""
+    shapes = ((V, C), (N * C, M), (M,), (M, V), (V,))
     weights = [torch.randn(shape, dtype=torch.float64) for shape in shapes]
-    ids, targets = torch.randint(4, (7, 3)), torch.randint(11, (7,))
+    return torch.randint(min(V, 4), (K, N)), torch.randint(V, (K,)), *weights
+
+
+def _check_mlp_gradients(answer: Answer) -> str | None:
+    ids, targets, *weights = _of_sizes(K=7, N=3, C=2, M=5, V=11)
     expected = _mlp_gradients(ids, targets, *weights)
     mistakes = _gradient_mistakes(weights, ids, targets)
     clones = [tensor.clone() for tensor in (ids, targets, *weights)]
@@ -460,5 +477,10 @@ mlp_gradients = Exercise(
     ),
     praise="all five gradients, number for number what autograd gives.",
     reference=_mlp_gradients,
+    axes_of_one=lambda: [
+        _of_sizes(K=1, N=3, C=2, M=5, V=11),
+        _of_sizes(K=7, N=1, C=1, M=1, V=4),
+        _of_sizes(K=3, N=2, C=2, M=5, V=1),
+    ],
     checks=_check_mlp_gradients,
 )

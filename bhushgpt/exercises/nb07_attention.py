@@ -69,6 +69,12 @@ def _check_prefix_softmax(answer: Answer) -> str | None:
         scores = torch.randn(1, size, size)
         if not same(answer(scores, prefix), _prefix_softmax(scores, prefix)):
             return f"right for T = 7, prefix 3, but not for T = {size}, prefix {prefix}."
+    large = 1000 * torch.randn(1, 4, 4)
+    if not same(answer(large, 2), _prefix_softmax(large, 2), 1e-3):
+        return (
+            "scores near 1000 come out wrong, since exp(1000) is infinite: take each row's largest "
+            "visible score off first, or let softmax do that."
+        )
     return None
 
 
@@ -83,6 +89,7 @@ prefix_softmax = Exercise(
     ),
     praise="an encoder for the prompt and a decoder for the rest, in one mask.",
     reference=_prefix_softmax,
+    axes_of_one=lambda: [(torch.randn(2, 1, 1), 0), (torch.randn(1, 3, 3), 1)],
     checks=_check_prefix_softmax,
 )
 
@@ -170,5 +177,11 @@ multi_head = Exercise(
     ),
     praise="every head saw its own channels of every token, and only the past.",
     reference=_multi_head,
+    axes_of_one=lambda: [
+        (*torch.randn(3, 1, 5, 12).unbind(), 3),
+        (*torch.randn(3, 2, 1, 12).unbind(), 3),
+        (*torch.randn(3, 2, 5, 4).unbind(), 1),
+        (*torch.randn(3, 2, 5, 4).unbind(), 4),
+    ],
     checks=_check_multi_head,
 )

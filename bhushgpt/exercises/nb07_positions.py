@@ -83,6 +83,7 @@ turn = Exercise(
     ),
     praise="scores between turned vectors now depend on their distance alone.",
     reference=_turn,
+    axes_of_one=lambda: [(torch.randn(2), 3)],
     checks=_check_turn,
 )
 

@@ -87,5 +87,9 @@ layer_norm = Exercise(
     ),
     praise="each token by itself, and nobody sees the future.",
     reference=_layer_norm,
+    axes_of_one=lambda: [
+        (torch.randn(size), torch.randn(size[-1]), torch.randn(size[-1]))
+        for size in ((1, 4, 6), (3, 1, 6), (3, 4, 1))
+    ],
     checks=_check_layer_norm,
 )

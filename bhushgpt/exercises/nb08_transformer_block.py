@@ -70,14 +70,20 @@ def _block_mistakes(
     }
 
 
-def _check_pre_norm_block(answer: Answer) -> str | None:
-    C = 6
+def _parts(C: int) -> tuple[nn.Module, ...]:
+    """Return what stands for attention and MLP, and two norms that can be told apart."""
     attention = nn.Sequential(nn.Linear(C, C), nn.Tanh())
     mlp = nn.Sequential(nn.Linear(C, C), nn.Sigmoid())
     norms = nn.LayerNorm(C), nn.LayerNorm(C)
-    for norm in norms:  # two that can be told apart
+    for norm in norms:
         nn.init.normal_(norm.weight, mean=1.0)
         nn.init.normal_(norm.bias)
+    return attention, mlp, *norms
+
+
+def _check_pre_norm_block(answer: Answer) -> str | None:
+    C = 6
+    attention, mlp, *norms = _parts(C)
     x = torch.randn(2, 5, C) * 3
     with torch.no_grad():
         result = answer(x, attention, mlp, *norms)
@@ -96,6 +102,7 @@ pre_norm_block = Exercise(
     ),
     praise="the stream is touched by additions alone.",
     reference=_pre_norm_block,
+    axes_of_one=lambda: [(torch.randn(size), *_parts(6)) for size in ((1, 5, 6), (2, 1, 6))],
     keeps_inputs=True,
     checks=_check_pre_norm_block,
 )

@@ -105,6 +105,8 @@ def _check_early_stop(answer) -> str | None:
         return "falling is not enough: a loss above the lowest does not start the count anew."
     if answer([2.0, 2.0, 2.0, 1.0], 2) == 3:
         return "a loss that only equals the lowest is no improvement."
+    if answer([1.0, 0.0, 0.5], 2) != 1:
+        return "a loss of 0 is the lowest there is, and no sign that none was seen."
     return None
 
 
@@ -177,6 +179,11 @@ text_vectors = Exercise(
         "rows = torch.arange(B) pairs each text with its own place.",
     ),
     reference=_text_vectors,
+    axes_of_one=lambda: [
+        (torch.randn(1, 7, 5), torch.tensor([4])),
+        (torch.randn(3, 1, 5), torch.tensor([1, 1, 1])),
+        (torch.randn(3, 7, 1), torch.tensor([2, 6, 4])),
+    ],
     checks=_check_text_vectors,
     praise="each text by the token that has seen all of it.",
 )

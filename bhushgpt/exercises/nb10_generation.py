@@ -58,6 +58,13 @@ def _check_next_chances(answer: Answer) -> str | None:
         return f"of the scores 2, 1, 1, 1, -1 and k = 2, {stayed} stay: exactly k may, ties or not."
     if not same(answer(logits, 1.0, 99), logits.softmax(dim=-1)):
         return "right for k = 2, but a k above the vocabulary must keep all tokens."
+    if not same(answer(logits, 1.0, 1), torch.tensor([0.0, 1.0, 0.0, 0.0, 0.0])):
+        return "k = 1 leaves the likeliest token alone, with a chance of 1."
+    if not same(answer(logits, 0.001, 3), torch.tensor([0.0, 1.0, 0.0, 0.0, 0.0]), 1e-3):
+        return (
+            "at temperature 0.001 the score 2 becomes 2000, and exp(2000) is infinite: take the "
+            "largest score off first, or let softmax do that."
+        )
     return None
 
 
@@ -72,6 +79,7 @@ next_chances = Exercise(
     ),
     praise="k tokens stay, their chances sum to 1, and the temperature spreads them.",
     reference=_next_chances,
+    axes_of_one=lambda: [(torch.tensor([0.5]), 0.7, 1), (torch.tensor([0.5]), 0.7, 3)],
     keeps_inputs=True,
     checks=_check_next_chances,
 )
@@ -120,6 +128,11 @@ def _check_nucleus_size(answer: Answer) -> str | None:
         return f"0.5 + 0.25 is exactly p = 0.75 and that is enough: the size is 2, not {exact[0]}."
     if answer(chances, 1.0)[0] != 5:
         return "p = 1 keeps every token that has a chance."
+    if (size := answer(torch.tensor([[0.333333] * 3]), 1.0)[0]) > 3:
+        return (
+            "rounded chances may sum to 0.999999, so that p = 1 is never reached: then all V = 3 "
+            f"tokens stay, and not {size:g}."
+        )
     return None
 
 
@@ -133,6 +146,10 @@ nucleus_size = Exercise(
     ),
     praise="few where the model is sure, many where it is not.",
     reference=_nucleus_size,
+    axes_of_one=lambda: [
+        (torch.tensor([[0.125, 0.5, 0.375]]), 0.7),
+        (torch.tensor([[1.0], [1.0]]), 0.7),
+    ],
     checks=_check_nucleus_size,
 )
 
@@ -208,6 +225,10 @@ def _check_stop(answer: Answer, prompt: Tensor) -> str | None:
         return f"the text must end with the stop token 8, but it goes {text}."
     if answer(_Counting(), prompt, 2, 3).shape[1] != 8:
         return "the stop token of the prompt ended the text: only a new one does."
+    if answer(_Counting(), prompt, 0, 19).shape[1] != 6:
+        return "n_tokens = 0 asks for no token at all: the prompt comes back as it is."
+    if answer(_Counting(), torch.tensor([[17, 18]]), 5, 0)[0].tolist() != [17, 18, 19, 0]:
+        return "a text that should end with token 0 goes wrong: 0 is a token like others."
     return None
 
 
@@ -260,6 +281,12 @@ def _head(
     return (keys @ (x @ w[0]) * scale).softmax(dim=0) @ values
 
 
+def _cached(S: int, C: int, D: int) -> tuple[Tensor, ...]:
+    """Return what the head gets behind S cached tokens."""
+    new, positions, w = torch.randn(C), torch.randn(9, C), torch.randn(3, C, D) * 0.4
+    return new, positions, *torch.randn(2, S, D), *w
+
+
 def _check_remembering_head(answer: Answer) -> str | None:
     new, positions, w = torch.randn(6), torch.randn(9, 6), torch.randn(3, 6, 5) * 0.4
     keys, values = torch.randn(2, 3, 5)
@@ -307,6 +334,7 @@ remembering_head = Exercise(
     ),
     praise="one row of work a token, and the same numbers as attending all over again.",
     reference=_remembering_head,
+    axes_of_one=lambda: [_cached(3, 6, 1), _cached(0, 6, 5), _cached(3, 1, 5)],
     keeps_inputs=True,
     checks=_check_remembering_head,
 )

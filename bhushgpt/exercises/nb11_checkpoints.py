@@ -52,6 +52,12 @@ def _check_damaged(answer: Answer) -> str | None:
     almost = manifest | {"config": digest[:-1] + ("0" if digest[-1] != "0" else "1")}
     if list(answer(almost, dict(saved))) != ["config"]:
         return "two fingerprints that differ in the last digit only are not the same: compare all."
+    empty = manifest | {"log": hashlib.sha256(b"").hexdigest()}
+    if "log" in answer(dict(empty), saved | {"log": b""}):
+        return (
+            "`log` was saved with 0 bytes and is there: an empty file is whole. Ask whether the "
+            "name is in files, not whether it has bytes."
+        )
     if found != sorted(found):
         return "right, but the names should come in order: sorted(...)."
     return None
@@ -217,6 +223,10 @@ def _check_may_go(answer: Answer) -> str | None:
         return "right, but return the steps in order."
     if gone([100], 3, 100, 100) or gone([100, 200, 300], 4, 300, 300):
         return "with fewer checkpoints than keep none may go."
+    if gone([100, 200, 300], 1, 300, 300) != [100, 200]:
+        return "with keep = 1 the newest stays alone, besides last and best."
+    if gone([0, 100, 200, 300], 1, 300, 0) != [100, 200] or gone([0, 100], 1, 100, 100) != [0]:
+        return "step 0 is a step like others: it may go, or be the best."
     return None
 
 

@@ -176,6 +176,9 @@ def _check_looks_ahead(answer: Answer) -> str | None:
         if bool(found) != ahead:
             wrong.add(name)
     if not wrong:
+        answer(Probe(_past).eval(), ids)  # a model that came in eval mode has to stay in it
+        if answer(Probe(_past), ids[:, :1]):
+            return "in a text of one token nothing comes later: False, whatever the model is."
         return _check_every_change(answer, ids)
     other = f"these models are judged wrongly: {', '.join(sorted(wrong))}."
     return LOOKING.get(frozenset(wrong), other)
@@ -270,6 +273,8 @@ def _check_memorising_since(answer: Answer) -> str | None:
         return f"a loss that falls to the end is not memorising: 0, not {found}."
     if (found := answer({100: 2.5, 430: 1.5, 790: 1.75}, 0.25)) != 0:
         return f"1.75 is not *more* than 0.25 above 1.50: 0, not {found}. Use > and not >=."
+    if (found := answer({430: 1.7}, 0.05)) != 0:
+        return f"a loss that was measured once has not risen: 0, not {found}."
     return None
 
 

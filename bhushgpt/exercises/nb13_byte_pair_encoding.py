@@ -56,7 +56,12 @@ def _check_encode_piece(answer: Callable[..., Any]) -> str | None:
         return f"(3, 2) is another pair than (2, 3), and was not learned; yours gave {came}."
     if (came := list(answer([1, 2, 3, 4, 4], list(MERGES)))) != [260]:
         return f"the last merge counts, too: [1, 2, 3, 4, 4] becomes [260]; yours gave {came}."
-    if list(answer([], list(MERGES))) != [] or list(answer([7], list(MERGES))) != [7]:
+    if (came := list(answer([1, 2, 9, 1, 2, 3], list(MERGES)))) != [257, 9, 258]:
+        return (
+            "in [1, 2, 9, 1, 2, 3] the pair (1, 2) comes twice, and how often a pair comes decides "
+            f"nothing: (2, 3) was learned earlier, so it is [257, 9, 258]; yours gave {came}."
+        )
+    if list(answer([], list(MERGES))) != [] or list(answer([0], list(MERGES))) != [0]:
         return "a piece of one id, or none, has no pair and stays as it is."
     return None
 
@@ -125,9 +130,22 @@ def _check_bytes_per_token(answer: Callable[..., Any]) -> str | None:
         if math.isclose(came, number, rel_tol=1e-6):
             return message
     expected = _reference_bytes_per_token(TEXTS, encode)
+    stripped = "blanks and line breaks at the ends have bytes, too: do not strip the texts."
+    if math.isclose(came, _reference_bytes_per_token([text.strip() for text in TEXTS], encode)):
+        return stripped
     if not math.isclose(came, expected, rel_tol=1e-6):
         return f"for these three texts it is {expected:.4f}, yours is {came:.4f}."
+    twice = [*TEXTS, TEXTS[1], TEXTS[1]]
+    if not _right_ratio(answer, twice, encode):
+        return "a text that is there three times counts three times."
+    if not _right_ratio(answer, [f" {TEXTS[1]} \n\n"], encode):
+        return stripped
     return None
+
+
+def _right_ratio(answer: Callable[..., Any], texts: list[str], encode: Callable[..., Any]) -> bool:
+    expected = _reference_bytes_per_token(texts, encode)
+    return math.isclose(float(answer(list(texts), encode)), expected, rel_tol=1e-6)
 
 
 bytes_per_token = Exercise(
@@ -161,6 +179,8 @@ def _check_token_row(answer: Callable[..., Any]) -> str | None:
     if any(isinstance(each, list) for each in row):
         return "the result holds lists inside a list; one flat list of ids is wanted."
     if row == expected:
+        if list(answer(["two", "two"], tokenizer)) != 2 * [*tokenizer.encode("two"), end]:
+            return "a document that is there twice comes twice."
         return None
     count = row.count(end)
     text = tokenizer.decode([i for i in row if i != end])

@@ -109,6 +109,21 @@ def _check_side(answer: Any) -> str | None:
         return f"the share changes nothing: {part:.0%} are held out at 0.1 and at 0.4."
     if abs(part - 0.1) > 0.03:
         return f"at a share of 0.1, {part:.1%} of 2,000 pages are held out."
+    return _check_small_shares(answer)
+
+
+def _check_small_shares(answer: Any) -> str | None:
+    """Look at shares that are finer than a per cent and than a byte, and at 0."""
+    pages = [f"page {n} of many" for n in range(12_000)]
+    for share, fewest, most in ((0.005, 25, 100), (0.001, 1, 30)):
+        found = sum(bool(answer(page, share)) for page in pages)
+        if not fewest <= found <= most:
+            return (
+                f"a share of {share:g} is about {12_000 * share:.0f} of 12,000 pages; yours holds "
+                f"out {found}. A number below 100 or 256 is too coarse for it."
+            )
+    if any(answer(page, 0.0) for page in pages):
+        return "at a share of 0 no page at all is held out: compare with < and not <=."
     return None
 
 

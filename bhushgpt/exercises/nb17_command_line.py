@@ -34,6 +34,8 @@ class _Others:
     width: int = 3
     least_width_seen: int = 1
     loud: bool = False
+    rate: float = 1  # a whole number, but the field is a float
+    note: str = ""
 
 
 def _flags_of(kind: type) -> argparse.ArgumentParser:
@@ -135,11 +137,17 @@ def _check_switch(parser: argparse.ArgumentParser) -> str | None:
 
 def _check_others(answer: Answer) -> str | None:
     typed = _typed(answer(_Others), "--width", "5", "--loud")
-    if typed != {"width": 5, "least_width_seen": 1, "loud": True}:
+    if isinstance(typed, dict) and (typed.get("rate"), typed.get("note")) != (1, ""):
+        return "a default may be empty or 0 and still is the default: hand it on as it is."
+    if typed != {"width": 5, "least_width_seen": 1, "loud": True, "rate": 1, "note": ""}:
         return f"it fits one class alone: of width and loud, --width 5 --loud gives {typed}."
     typed = _typed(answer(_Others), "--least-width-seen", "2")
     if isinstance(typed, str) or typed["least_width_seen"] != 2:
         return "every _ of a name is a hyphen: --least-width-seen, not --least-width_seen."
+    typed = _typed(answer(_Others), "--rate", "0.5")
+    if isinstance(typed, str) or typed["rate"] != 0.5:
+        said = typed if isinstance(typed, str) else f"it gives {typed['rate']!r}."
+        return f"of `rate: float = 1` the type is float, not that of the default: {said}"
     return None
 
 
@@ -248,6 +256,8 @@ def _check_whole_characters(answer: Answer) -> str | None:
     long = [bytes([byte]) for byte in "é山🙂".encode()] * 3
     if answer(long) != _whole_characters(long):
         return "it loses its place when several such characters follow each other."
+    if answer([b"a", b"", b"\xc3", b"", b"\xa9"]) != ["a", "", "", "", "é"]:
+        return "an empty chunk is a chunk, too: its text is '', and what was held back stays."
     if answer([]) != []:
         return "of no chunk at all comes no piece."
     return None

@@ -57,6 +57,11 @@ def _lora_mistakes(
     }
 
 
+def _lora_inputs(B: int, T: int, inputs: int, R: int, outputs: int) -> tuple[Any, ...]:
+    sizes = (B, T, inputs), (outputs, inputs), (R, inputs), (outputs, R)
+    return *(torch.randn(size) for size in sizes), 7.5
+
+
 def _check_lora_output(answer: Answer) -> str | None:
     draw = torch.Generator().manual_seed(18)
     x, weight, down, up = (
@@ -79,6 +84,10 @@ lora_output = Exercise(
     ),
     praise="the layer as it was, and something small beside it.",
     reference=_lora_output,
+    axes_of_one=lambda: [
+        _lora_inputs(*sizes)
+        for sizes in ((1, 4, 7, 3, 5), (2, 1, 7, 3, 5), (2, 4, 7, 1, 5), (2, 4, 1, 3, 1))
+    ],
     keeps_inputs=True,
     checks=_check_lora_output,
 )
@@ -154,6 +163,9 @@ def _check_answer_targets(answer: Answer) -> str | None:
         return "a prompt of one token and an answer of one token have one target: the answer."
     if not same(answer([2, 3], [0, 1], 4), torch.tensor([-100.0, 0.0, 1.0, -100.0])):
         return "token 0 is a token like others: in an answer it is learned."
+    shared = torch.tensor([-100.0, -100.0, -100.0, 7.0, 1.0, 7.0, -100.0])
+    if not same(answer([4, 7, 0, 7], [7, 1, 7], 7), shared):
+        return "a token may come again, in the prompt too: its place decides whether it is learned."
     return None
 
 
@@ -167,6 +179,7 @@ answer_targets = Exercise(
     ),
     praise="the question is read, the answer and its end are learned.",
     reference=_answer_targets,
+    axes_of_one=lambda: [([2], [1], 1)],
     keeps_inputs=True,
     checks=_check_answer_targets,
 )
@@ -252,6 +265,11 @@ answer_mean = Exercise(
     ),
     praise="every learned token weighs the same.",
     reference=_answer_mean,
+    axes_of_one=lambda: [
+        (torch.rand(1, 3), torch.tensor([[NOT_LEARNED, 4, 5]])),
+        (torch.rand(3, 1), torch.tensor([[NOT_LEARNED], [4], [5]])),
+        (torch.rand(1, 1), torch.tensor([[4]])),
+    ],
     keeps_inputs=True,
     checks=_check_answer_mean,
 )

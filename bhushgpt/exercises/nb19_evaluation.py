@@ -71,6 +71,9 @@ def _check_bits_per_byte(answer: Answer) -> str | None:
     expected = _bits_per_byte(nats, text)
     if said := _number(answer(nats, text), expected, _bits_mistakes(nats, text)):
         return said
+    blank = f" {text}\n\n"
+    if not math.isclose(float(answer(nats, blank)), _bits_per_byte(nats, blank), rel_tol=1e-5):
+        return "blanks and line breaks at the ends are bytes of the text, too: do not strip it."
     return None
 
 
@@ -84,6 +87,7 @@ bits_per_byte = Exercise(
     ),
     praise="whatever the tokens are, the text and its bytes stay.",
     reference=_bits_per_byte,
+    axes_of_one=lambda: [(torch.tensor([2.5]), "so")],
     keeps_inputs=True,
     checks=_check_bits_per_byte,
 )
@@ -162,7 +166,20 @@ def _check_reliability(answer: Answer) -> str | None:
         return "yours has a row for each quantity: a row for each bin is wanted, (bins, 2)."
     if said := mistake_in(result, expected, mistakes):
         return said
-    return None
+    confidence, right = torch.tensor([0.0, 0.25, 0.5, 1.0]), torch.tensor([1, 0, 1, 0]) > 0
+    mistakes = {
+        "the confidence 0.0 is lost: it belongs to the first bin.": [[0.25, 0.0], [0.75, 0.5]],
+        "the confidence 0.0 is in no bin: it belongs to the first.": [[0.375, 0.5], [1.0, 0.0]],
+        "of two bins 0.5 is the border, and it belongs to the bin above it.": (
+            [[0.25, 2 / 3], [1.0, 0.0]]
+        ),
+    }
+    found = mistake_in(
+        answer(confidence, right, 2),
+        _reliability(confidence, right, 2),
+        {sentence: torch.tensor(rows) for sentence, rows in mistakes.items()},
+    )
+    return f"for the confidences 0, 0.25, 0.5, 1 and two bins: {found}" if found else None
 
 
 reliability = Exercise(
@@ -175,6 +192,10 @@ reliability = Exercise(
     ),
     praise="now a model can be asked whether it means what it says.",
     reference=_reliability,
+    axes_of_one=lambda: [
+        (torch.tensor([0.25, 0.5, 1.0]), torch.tensor([True, False, True]), 1),
+        (torch.tensor([0.25]), torch.tensor([True]), 3),
+    ],
     keeps_inputs=True,
     checks=_check_reliability,
 )
@@ -251,6 +272,9 @@ def _check_p_value(answer: Answer) -> str | None:
         return "1, 2 against 3, 4: of 6 ways 2 are as far apart, so 1/3."
     if not math.isclose(float(answer([2.0], [2.0, 2.0])), 1.0):
         return "where all numbers are the same, every way is as far apart as the one seen: 1."
+    again = [1.0, 2.0, 2.0], [2.0, 4.0, 4.0, 5.0]
+    if not math.isclose(float(answer(*again)), _p_value(*again), rel_tol=1e-6):
+        return "a number that comes twice is two runs: ways that look alike count one by one."
     return None
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bhushgpt.exercises.exercise import Exercise
-from bhushgpt.exercises.same_numbers import mistake_in
+from bhushgpt.exercises.same_numbers import mistake_in, same
 
 Answer = Callable[..., Any]
 
@@ -299,6 +299,12 @@ def _check_together(answer: Answer) -> str | None:
     result = answer(a, b)
     if wrong := mistake_in(result, right, mistakes):
         return wrong
+    large = torch.tensor([[[1000.0, 999.0]]]), torch.tensor([[[1.0, 3.0]]])
+    if not all(same(answer(*pair), _together(*pair), 1e-3) for pair in (large, large[::-1])):
+        return (
+            "scores near 1000 come out wrong, since exp(1000) is infinite: take each row's largest "
+            "score off first, or let softmax do that."
+        )
     return None
 
 
@@ -311,6 +317,9 @@ together = Exercise(
     ),
     praise="the two count the same, however loud their scores are.",
     reference=_together,
+    axes_of_one=lambda: [
+        torch.randn(2, *size).unbind() for size in ((1, 3, 5), (2, 1, 5), (2, 3, 1))
+    ],
     keeps_inputs=True,
     checks=_check_together,
 )

@@ -105,6 +105,7 @@ induction_score = Exercise(
     ),
     praise="1 for a head that always finds the place, and near 0 for one that does not look there.",
     reference=_induction_score,
+    axes_of_one=lambda: [(torch.rand(1, 7, 7), 3), (torch.rand(2, 4, 4), 3)],
     keeps_inputs=True,
     checks=_check_induction_score,
 )
@@ -246,6 +247,10 @@ head_shares = Exercise(
     ),
     praise="the shares add up to what the whole layer sends.",
     reference=_head_shares,
+    axes_of_one=lambda: [
+        (torch.rand(H, T, T), torch.randn(H, T, D), torch.randn(C, H * D))
+        for H, T, D, C in ((1, 5, 4, 7), (3, 1, 4, 7), (3, 5, 1, 7), (3, 5, 4, 1))
+    ],
     keeps_inputs=True,
     checks=_check_head_shares,
 )
@@ -285,7 +290,7 @@ def _recovered_mistakes(c: Tensor, x: Tensor, p: Tensor) -> dict[str, Tensor]:
 
 
 def _check_recovered(answer: Answer) -> str | None:
-    clean = torch.tensor([5.0, 4.0, 3.0, 7.0, 2.0])
+    clean = torch.tensor([5.0, 4.0, -1.0, 7.0, 2.0])
     corrupted = torch.tensor([-1.0, 0.5, -2.0, -3.0, 0.4])
     patched = torch.tensor([2.0, 4.7, -2.9, 0.0, 1.0])
     parts = clean, corrupted, patched
@@ -308,6 +313,10 @@ recovered = Exercise(
     ),
     praise="0 is no repair, 1 a full one, and below 0 the patch has hurt.",
     reference=_recovered,
+    axes_of_one=lambda: [
+        (torch.full(size, 5.0), torch.full(size, 1.0), torch.full(size, 2.0))
+        for size in ((1,), (1, 3), (2, 1))
+    ],
     keeps_inputs=True,
     checks=_check_recovered,
 )

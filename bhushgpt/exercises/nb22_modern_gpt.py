@@ -95,6 +95,10 @@ rms_norm = Exercise(
     ),
     praise="each token has length sqrt(C) now, times the gain.",
     reference=_rms_norm,
+    axes_of_one=lambda: [
+        (torch.randn(size), torch.randn(size[-1]), 0.25)
+        for size in ((1, 3, 5), (2, 1, 5), (2, 3, 1), (1,))
+    ],
     keeps_inputs=True,
     checks=_check_rms_norm,
 )
@@ -167,6 +171,7 @@ may_look = Exercise(
     ),
     praise="each token sees the window that ends at it.",
     reference=_may_look,
+    axes_of_one=lambda: [(1, 3)],
     checks=_check_may_look,
 )
 
@@ -250,6 +255,7 @@ round_matrix = Exercise(
     ),
     praise="its directions are about equally long, and no decomposition was needed.",
     reference=_round,
+    axes_of_one=lambda: [(torch.randn(1, 4),), (torch.randn(4, 1),), (torch.ones(1, 1),)],
     keeps_inputs=True,
     checks=_check_round,
 )
@@ -290,6 +296,9 @@ def _p_value_mistakes(first: Sequence[float], second: Sequence[float]) -> dict[s
     as_large = sum(abs(a - b) >= abs(gap) - 1e-12 for a, b in deals)
     larger = sum(abs(a - b) > abs(gap) + 1e-12 for a, b in deals)
     one_way = sum(a - b <= gap + 1e-12 for a, b in deals)
+    looks = set(combinations(sorted(numbers), len(first)))
+    rest = [(sum(numbers) - sum(hand)) / len(second) for hand in looks]
+    unlike = [abs(mean(a) - b) >= abs(gap) - 1e-9 for a, b in zip(looks, rest, strict=True)]
     return {
         "you left out the deal that is there: count what is as far apart, too.": larger / n,
         "you count one direction; as far apart the other way round counts as well.": one_way / n,
@@ -310,6 +319,9 @@ def _p_value_mistakes(first: Sequence[float], second: Sequence[float]) -> dict[s
             (as_large + 1) / (n + 1)
         ),
         "those are per cent: give a share from 0 to 1.": 100 * as_large / n,
+        "a number that comes twice is two runs: deals that look alike count one by one.": (
+            sum(unlike) / len(looks)
+        ),
         "you left out the deal that is there, above and below.": (as_large - 1) / (n - 1),
         "the count is right; divide by the number of ways to deal, not of orders.": (
             as_large / math.factorial(len(numbers))

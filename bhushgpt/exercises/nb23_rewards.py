@@ -155,6 +155,7 @@ leave_one_out = Exercise(
     ),
     praise="each answer is measured by the others alone.",
     reference=_leave_one_out,
+    axes_of_one=lambda: [(torch.randn(1, 4),)],
     keeps_inputs=True,
     checks=_check_leave_one_out,
 )
@@ -217,6 +218,9 @@ kl_estimate = Exercise(
     ),
     praise="right on average, and no token counts below 0.",
     reference=_kl_estimate,
+    axes_of_one=lambda: [
+        (torch.rand(size).log(), torch.rand(size).log()) for size in ((1, 3), (2, 1), (1, 1))
+    ],
     keeps_inputs=True,
     checks=_check_kl_estimate,
 )
@@ -309,5 +313,6 @@ preference_loss = Exercise(
     ),
     praise="the pair counts only relative to the start, and large margins do not break it.",
     reference=_preference_loss,
+    axes_of_one=lambda: [(*torch.randn(4, 1).unbind(), 0.3)],
     checks=_check_preference_loss,
 )

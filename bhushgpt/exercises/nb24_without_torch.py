@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bhushgpt.exercises.attempts import kind
+from bhushgpt.exercises.attempts import Stopped, kind
 from bhushgpt.exercises.exercise import Exercise
 
 Parents = dict[str, tuple[str, ...]]
@@ -106,7 +106,7 @@ def _wrong_names(
 
 
 def _check_order(answer: Callable[..., Any]) -> str | None:
-    for parents, last in ((GRAPH, "loss"), (dict(sorted(SECOND.items())), "end")):
+    for parents, last in ((GRAPH, "loss"), (dict(sorted(SECOND.items())), "end"), (GRAPH, "x")):
         needed = _reference_order(parents, last)
         result = answer(dict(parents), last)
         if isinstance(result, set | frozenset | dict | str):
@@ -269,6 +269,20 @@ def _check_slopes(answer: Callable[..., Any]) -> str | None:
         raise
     if isinstance(large, str) or not _close(large, [-1.0, 1.0, 0.0]):
         return "right for small scores, but not for 900, 1000 and 950."
+    alike = _numbers(answer([1.0, 1.0, 1.0, 1.0], 2), 4)
+    if isinstance(alike, str) or not _close(alike, [0.25, 0.25, -0.75, 0.25]):
+        return "where scores are alike, the place still says which one is the target's."
+    try:
+        small = _numbers(answer([-900.0, -1000.0, -950.0], 0), 3)
+    except Stopped as error:
+        if "ZeroDivisionError" in str(error):
+            small = [math.nan] * 3
+        else:
+            raise
+    if isinstance(small, str) or not _close(small, [0.0, 0.0, 0.0]):
+        return (
+            "where all scores are near -1000 every exp is rounded to 0: take the largest off all."
+        )
     return None
 
 
@@ -343,9 +357,10 @@ def _norm_mistakes(x: Numbers, g: Numbers) -> dict[str, Numbers]:
 
 
 def _check_norm_back(answer: Callable[..., Any]) -> str | None:
-    # The first row has a usual spread; the second is so narrow that the 1e-5 matters.
-    rows = [[2.0, -1.0, 0.5, 3.0, 1.0], [0.004, 0.001, -0.002]]
-    gradients = [[0.3, -0.7, 1.1, 0.2, 0.6], [0.5, -0.2, 0.9]]
+    # The first row has a usual spread; the second is so narrow that the 1e-5 matters; in
+    # the third numbers come twice.
+    rows = [[2.0, -1.0, 0.5, 3.0, 1.0], [0.004, 0.001, -0.002], [1.0, 1.0, -2.0, 4.0]]
+    gradients = [[0.3, -0.7, 1.1, 0.2, 0.6], [0.5, -0.2, 0.9], [0.8, 0.3, 0.3, -0.4]]
     expected, mistakes = [], {}
     for x, g in zip(rows, gradients, strict=True):
         expected += _reference_norm_back(x, g)
@@ -447,7 +462,7 @@ def _adamw_mistakes(
 
 def _check_adamw(answer: Callable[..., Any]) -> str | None:
     # The second gradient is so small that the 1e-8 matters.
-    cases = [(2.0, 3.0, -0.5, 0.4, 3, 0.05, 0.7), (-1.5, 2e-8, 1e-8, 3e-16, 7, 0.03, 0.2)]
+    cases = [(2.0, -3.0, -0.5, 0.4, 3, 0.05, 0.7), (-1.5, 2e-8, 1e-8, 3e-16, 7, 0.03, 0.2)]
     expected: Numbers = []
     mistakes: dict[str, Numbers] = {}
     for case in cases:

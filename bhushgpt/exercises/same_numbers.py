@@ -1,6 +1,6 @@
 """Which mistake gives exactly these numbers? Answers that are tensors, compared and explained.
 
-Lesson: notebook 06.
+Lesson: notebook 00.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ def same(result: object, expected: Tensor, tolerance: float = 1e-5) -> bool:
 
     Only where nan is expected is it right.
 
-    Lesson: notebook 06.
+    Lesson: notebook 00.
 
     >>> ones = torch.ones(2)
     >>> same(ones, ones), same(torch.ones(2, 1), ones), same(1, ones)
@@ -35,7 +35,7 @@ def mistake_in(result: object, expected: Tensor, mistakes: Mapping[str, Tensor])
         expected: What is right.
         mistakes: Sentence -> what that mistake gives.
 
-    Lesson: notebook 06.
+    Lesson: notebook 00.
 
     >>> mistakes = {"this is twice the number.": torch.tensor(6.0)}
     >>> mistake_in(torch.tensor(6.0), torch.tensor(9.0), mistakes)

@@ -235,6 +235,35 @@ def test_a_class_answer_is_checked_and_its_errors_are_placed():
     assert double.judge(5).message.startswith("give check() your class itself")
 
 
+def columns(x):
+    return x.sum(dim=0, keepdim=True), x.sum(dim=0)
+
+
+summed = Exercise(
+    name="summed",
+    question="Return the sum of the rows of x (N, C), as (1, C) and as (C,).",
+    hints=("sum",),
+    reference=columns,
+    checks=lambda answer: None if answer(torch.ones(3, 2))[1].tolist() == [3, 3] else "not 3.",
+    axes_of_one=lambda: [(torch.ones(1, 2),), (torch.ones(3, 1),)],
+)
+
+
+def test_an_axis_of_size_one_is_tried_after_the_checks():
+    def crashes_there(x):
+        return x.sum(dim=0, keepdim=True), x.squeeze().sum(dim=-2)
+
+    assert summed.judge(columns).status == "right"
+    assert summed.judge(lambda x: list(columns(x))).status == "right"
+    assert summed.judge(lambda x: (x, x.sum(dim=0) + 1)).message == "not 3."
+    lost = summed.judge(lambda x: tuple(each.squeeze() for each in columns(x))).message
+    assert "the shape (2,) came, and (1, 2) is right" in lost and "squeeze() without a dim" in lost
+    other = summed.judge(lambda x: (x.sum(0, True), x.sum(0) * (3 if len(x) == 1 else 1))).message
+    assert "other numbers are right: the shape is (2,) there" in other
+    crash = summed.judge(crashes_there).message
+    assert crash.startswith("where an axis has size 1, your code stopped with IndexError")
+
+
 def test_the_kill_table_of_a_value():
     assert_exercise(faces, ..., {4: "has more", 8: "has fewer", "six": "an int is expected"})
 
@@ -250,7 +279,10 @@ def test_the_kill_table_of_a_choice():
     assert_exercise(
         quiz, ..., {"a": "too early", "C": "too late", "d": "one of 'a', 'b', 'c', not 'd'"}
     )
-    assert quiz.judge(" B ").status == "right"
+    for written in ("b", " B ", "b)", "(b)", "B.", "b:", "'b'", "[b]", "b) about 0", "B. about 0"):
+        assert quiz.judge(written).status == "right", written
+    for written in ("about b", "bc", "a) b", "", "b or c", "ab)", 2, ["b"]):
+        assert quiz.judge(written).status == "not yet", written
 
 
 def test_check_prints_exactly_one_line(capsys):

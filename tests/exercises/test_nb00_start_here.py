@@ -117,11 +117,22 @@ def four_is_fixed(text, past):
 def stub_chances(text, past): ...
 
 
+def slices_from_minus_nought(text, past):
+    ends = [i for i in range(len(text)) if text[:i][-len(past) :] == past]
+    return {c: n / len(ends) for c, n in Counter(text[i] for i in ends).items()}
+
+
+def of_small_letters(text, past):
+    return chances_by_counting(text.lower(), past.lower())
+
+
 def test_the_kill_table_of_chances_after():
     assert_exercise(
         chances_after,
         stub_chances,
         {
+            of_small_letters: "of their own: change no text",
+            slices_from_minus_nought: "an empty past stands before every character",
             only_counts: "these are counts",
             shares_of_the_text: "not by the length of the text",
             last_character_only: "only the last character",

@@ -157,7 +157,12 @@ def divided_by_repeats(fn, clock, repeats, warmup):
     return median(each(fn, clock, repeats)) / repeats
 
 
+def measures_the_warm_up_too(fn, clock, repeats, warmup):
+    return median(each(fn, clock, warmup + repeats))
+
+
 TIMERS = [
+    (measures_the_warm_up_too, "on a cold device"),
     (never_waits, "1 ms is the time to hand the work over"),
     (waits_too_late, "only after the clock was read the second time"),
     (waits_only_after, "you counted 50 s of somebody"),

@@ -62,7 +62,14 @@ def break_in_both(text, held_out):
     return text[: cut + 1], text[cut:]
 
 
+def rounds_the_point(text, held_out):
+    point = int(len(text) * (1 - held_out))
+    cut = text.index("\n", max(point - 1, 0)) + 1
+    return text[:cut], text[cut:]
+
+
 SPLITS = [
+    (rounds_the_point, "take split_point"),
     (nothing_held_out, "the held-out part is empty"),
     (break_in_both, "of 402 characters 1 stand in both"),
     (split_text, "begins inside a line"),
@@ -141,7 +148,15 @@ def adds_a_zero(ids, merges):
     return [*one_level(ids, merges), 0]
 
 
+def forgets_to_begin(ids, merges):
+    result = []
+    for new_id, pair in reversed(merges.items()):
+        result = [old for i in (result or ids) for old in (pair if i == new_id else (i,))]
+    return result
+
+
 UNMERGES = [
+    (forgets_to_begin, "without any merges"),
     (one_level, "merged tokens are left: [4, 3]"),
     (swapped, "in the wrong order"),
     (loses_the_rest, "got lost"),
@@ -161,7 +176,14 @@ UNMERGES = [
 
 
 LN2 = math.log(2)
+
+
+def of_the_stripped_text(nats, ids, text):
+    return nats * len(ids) / len(text.strip()) / math.log(2)
+
+
 BITS = [
+    (of_the_stripped_text, "do not strip the text"),
     (lambda n, ids, text: n * len(ids) / len(text), "that is nats per character"),
     (lambda n, ids, text: n * len(ids) / len(text) * LN2, "you multiplied by ln 2"),
     (lambda n, ids, text: n / LN2, "that is bits per token"),

@@ -260,11 +260,17 @@ def pads_only_seven(ids, n, pad):
     return by_library_unfold(ids, n, pad)[: max(len(ids), n)] if len(ids) >= n else ids[None]
 
 
+def pads_where_nought_is(ids, n, pad):
+    rows = context_windows.reference(ids, n, pad)
+    return rows.where(rows != 0, pad)
+
+
 def test_the_kill_table_of_context_windows():
     assert_exercise(
         context_windows,
         windows_stub,
         {
+            pads_where_nought_is: "no sign that one is missing",
             looks_ahead: "you look ahead",
             leaks_the_answer: "the answer leaks",
             forgets_the_token_itself: "is known already",

@@ -39,6 +39,10 @@ def test_the_reference_count_is_that_of_a_real_model():
     assert untied_count.reference(11, 3, 10) == model.parameter_count() + 11 * 10
 
 
+def nought_is_nothing(losses, patience):
+    return early_stop.reference([loss or 9.0 for loss in losses], patience)
+
+
 def test_the_kill_table_of_early_stop():
     def stub(losses, patience): ...
 
@@ -90,6 +94,7 @@ def test_the_kill_table_of_early_stop():
         early_stop,
         stub,
         {
+            nought_is_nothing: "a loss of 0 is the lowest",
             best_of_all: "beyond the stop",
             where_it_stopped: "from earlier",
             never_reset: "start counting anew",

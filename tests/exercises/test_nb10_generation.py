@@ -72,11 +72,23 @@ def only_k_numbers(logits, temperature, k):
     return (logits.topk(min(k, len(logits))).values / temperature).softmax(-1)
 
 
+def softmax_by_hand(logits, temperature, k):
+    scores, ids = logits.topk(min(k, len(logits)))
+    powers = (scores / temperature).exp()
+    return torch.zeros_like(logits).index_put((ids,), powers / powers.sum())
+
+
+def two_at_least(logits, temperature, k):
+    return next_chances.reference(logits, temperature, max(k, 2))
+
+
 def test_the_kill_table_of_next_chances() -> None:
     assert_exercise(
         next_chances,
         chances_stub,
         {
+            two_at_least: "k = 1 leaves the likeliest",
+            softmax_by_hand: "at temperature 0.001",
             softmax_before_dividing: "divides the probabilities by the temperature, so",
             divides_and_evens_out: "the temperature changes nothing here",
             multiplies: "multiplied by the temperature",
@@ -148,11 +160,17 @@ def counts_down_the_columns(chances, p):
     return torch.tensor([1, 2])
 
 
+def one_more_than_below_p(chances, p):
+    sums = chances.sort(dim=-1, descending=True).values.cumsum(dim=-1)
+    return (sums < p).sum(dim=-1) + 1
+
+
 def test_the_kill_table_of_nucleus_size() -> None:
     assert_exercise(
         nucleus_size,
         size_stub,
         {
+            one_more_than_below_p: "so that p = 1 is never reached",
             drops_the_crossing_token: "the token that crosses p is missing",
             does_not_sort: "in the order of their ids",
             sorts_the_wrong_way: "from the rarest on",
@@ -268,11 +286,21 @@ def stops_at_the_prompt(model, ids, n_tokens, stop):
     return loop(model, ids, n_tokens, stop, stop_in_prompt=True)
 
 
+def writes_one_at_least(model, ids, n_tokens, stop):
+    return write_until.reference(model, ids, max(n_tokens, 1), stop)
+
+
+def stops_at_something(model, ids, n_tokens, stop):
+    return write_until.reference(model, ids, n_tokens, stop or -1)
+
+
 def test_the_kill_table_of_write_until() -> None:
     assert_exercise(
         write_until,
         write_stub,
         {
+            stops_at_something: "0 is a token like others",
+            writes_one_at_least: "asks for no token at all",
             forgets_eval_mode: "in training mode while it writes",
             leaves_eval_mode_on: "leaves the model in eval mode",
             records_gradients: "gradients are recorded while writing",

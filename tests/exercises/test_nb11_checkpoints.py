@@ -61,11 +61,20 @@ def says_yes_or_no(manifest, files):
     return all(n in files and sha(files[n]) == digest for n, digest in manifest.items())
 
 
+def asks_for_bytes(manifest, files):
+    return sorted(
+        name
+        for name, digest in manifest.items()
+        if not files.get(name) or hashlib.sha256(files[name]).hexdigest() != digest
+    )
+
+
 def test_the_kill_table_of_damaged() -> None:
     assert_exercise(
         damaged,
         damaged_stub,
         {
+            asks_for_bytes: "an empty file is whole",
             digest_instead_of_hexdigest: "`hexdigest()` text",
             fingerprints_the_name: "nothing is damaged, and",
             looks_at_the_beginning: "the last byte of `model` is another",
@@ -214,11 +223,21 @@ def cuts_too_deep(steps, keep, last, best):
     return may_go.reference(steps, keep, last, best) or [steps[0]]
 
 
+def keeps_two_at_least(steps, keep, last, best):
+    return may_go.reference(steps, max(keep, 2), last, best)
+
+
+def best_if_there_is_one(steps, keep, last, best):
+    return may_go.reference(steps, keep, last, best or last)
+
+
 def test_the_kill_table_of_may_go() -> None:
     assert_exercise(
         may_go,
         go_stub,
         {
+            best_if_there_is_one: "step 0 is a step like",
+            keeps_two_at_least: "with keep = 1 the newest",
             returns_those_that_stay: "those are the ones to keep",
             keeps_the_oldest: "the oldest were kept",
             one_too_many_stays: "yours keeps 3",

@@ -140,8 +140,21 @@ def gives_the_difference(model, ids):
     return 0.25
 
 
+def always_back_to_train(model, ids):
+    model.eval()
+    found = looks_ahead.reference(model, ids)
+    model.train()
+    return found
+
+
+def all_of_none(model, ids):
+    return not ids[:, 1:].numel() or looks_ahead.reference(model, ids)
+
+
 def test_looks_ahead():
     wrong = {
+        always_back_to_train: "leaves the model in train mode",
+        all_of_none: "nothing comes later: False",
         never: "you never say True",
         always: "you always say True",
         the_wrong_way_round: "wrong way round",
@@ -276,6 +289,10 @@ def says_yes(held_out, rise):
     return True
 
 
+def alone_it_is_the_step(held_out, rise):
+    return memorising_since.reference(held_out, rise) if len(held_out) > 1 else min(held_out)
+
+
 def test_memorising_since():
     wrong = {
         the_last_step: "that is the last step",
@@ -294,6 +311,7 @@ def test_memorising_since():
         the_highest_afterwards: "a bump in between",
         a_threshold_of_its_own: "Use `rise`",
         says_yes: "return a step, or 0",
+        alone_it_is_the_step: "measured once has not risen",
     }
     assert_exercise(memorising_since, since_stub, wrong)
 

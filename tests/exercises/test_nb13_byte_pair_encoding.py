@@ -1,5 +1,6 @@
 """Every wrong answer of notebook 13 fails with a message of its own."""
 
+from collections import Counter
 from itertools import pairwise
 
 from kill_table import assert_exercise
@@ -115,11 +116,20 @@ def fails_on_nothing(ids, merges):
     return encode_piece.reference(ids, merges) if len(ids) > 1 else [0]
 
 
+def the_commonest_first(ids, merges):
+    ids, learned = list(ids), {pair: n for n, pair in enumerate(merges)}
+    while here := Counter(pair for pair in pairwise(ids) if pair in learned):
+        first = max(here, key=lambda pair: (here[pair], -learned[pair]))
+        ids = merge(ids, first, 256 + learned[first])
+    return ids
+
+
 def test_the_kill_table_of_encode_piece() -> None:
     assert_exercise(
         encode_piece,
         piece_stub,
         {
+            the_commonest_first: "how often a pair comes decides nothing",
             first_pair_from_the_left: "but (2, 3) was learned first",
             one_merge_only: "after a merge look again",
             nothing: "nothing was merged",
@@ -186,11 +196,21 @@ def something_else(texts, encode):
     return 1.5
 
 
+def each_text_once(texts, encode):
+    return bytes_per_token.reference(list(set(texts)), encode)
+
+
+def of_stripped_texts(texts, encode):
+    return bytes_per_token.reference([text.strip() for text in texts], encode)
+
+
 def test_the_kill_table_of_bytes_per_token() -> None:
     assert_exercise(
         bytes_per_token,
         ratio_stub,
         {
+            of_stripped_texts: "do not strip the texts",
+            each_text_once: "three times counts three times",
             mean_of_ratios: "the mean of the texts' ratios",
             characters: "characters per token",
             upside_down: "upside down",
@@ -258,11 +278,16 @@ def bytes_only(documents, tokenizer):
     return rows(documents, BPETokenizer([], ()), [tokenizer.eot_id])
 
 
+def each_document_once(documents, tokenizer):
+    return token_row.reference(dict.fromkeys(documents), tokenizer)
+
+
 def test_the_kill_table_of_token_row() -> None:
     assert_exercise(
         token_row,
         row_stub,
         {
+            each_document_once: "twice comes twice",
             nested: "lists inside a list",
             end_as_text: "wrote the end of text as text",
             no_end: "no end of text is in the row",

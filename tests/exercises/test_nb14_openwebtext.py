@@ -99,7 +99,17 @@ def a_byte(page, share):
     return hashlib.sha256(page.encode()).digest()[0] < share * 100
 
 
+def whole_percents(page, share):
+    return int(hashlib.md5(page.encode()).hexdigest(), 16) % 100 < int(share * 100)
+
+
+def nought_is_let_in(page, share):
+    return int(hashlib.md5(page.encode()).hexdigest(), 16) % 5000 <= share * 5000
+
+
 SIDES = [
+    (nought_is_let_in, "no page at all is held out"),
+    (whole_percents, "is too coarse for it"),
     (drawn, "asked for twice"),
     (pythons_own, "Python's own hash()"),
     (by_length, "of the same length fall"),

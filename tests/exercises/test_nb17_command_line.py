@@ -3,7 +3,7 @@
 import argparse
 import codecs
 import dataclasses
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
 from kill_table import assert_exercise, assert_right
@@ -125,7 +125,25 @@ def under_another_name(kind):
     return parser
 
 
+def by_the_default(kind):
+    parser = argparse.ArgumentParser(description=kind.__doc__)
+    for name, default in vars(kind()).items():
+        settings: dict[str, Any] = {"type": type(default)}
+        if isinstance(default, bool):
+            settings = {"action": Switch}
+        parser.add_argument("--" + "-".join(name.split("_")), default=default, **settings)
+    return parser
+
+
+def only_defaults_that_are_something(kind):
+    parser = flags_of.reference(kind)
+    parser.set_defaults(**{field.name: field.default or None for field in fields(kind)})
+    return parser
+
+
 FLAGS_WRONG = [
+    (only_defaults_that_are_something, "may be empty or 0"),
+    (by_the_default, "not that of the default"),
     (underscores, "names have hyphens: --learning-rate"),
     (parser_with(type=None, action=None), "what is typed stays text"),
     (parser_with(default=None), "every value is None"),
@@ -154,13 +172,13 @@ def test_the_kill_table_of_flags_of():
     assert_short(flags_of, FLAGS_WRONG)
 
 
-def by_the_default(kind):
+def by_type_hints(kind):
     parser = argparse.ArgumentParser(description=kind.__doc__)
-    for name, default in vars(kind()).items():
-        settings: dict[str, Any] = {"type": type(default)}
-        if isinstance(default, bool):
-            settings = {"action": Switch}
-        parser.add_argument("--" + "-".join(name.split("_")), default=default, **settings)
+    for name, wanted in get_type_hints(kind).items():
+        settings: dict[str, Any] = {"action": Switch} if wanted is bool else {"type": wanted}
+        parser.add_argument(
+            "--" + "-".join(name.split("_")), default=getattr(kind, name), **settings
+        )
     return parser
 
 
@@ -190,7 +208,7 @@ def by_set_defaults(kind):
 
 
 def test_other_ways_to_flags_are_right():
-    assert_right(flags_of, by_the_default, by_two_switches, by_set_defaults)
+    assert_right(flags_of, by_type_hints, by_two_switches, by_set_defaults)
 
 
 # 2. whole_characters
@@ -242,7 +260,12 @@ def adds_a_piece_at_the_end(chunks):
     return right(chunks) + ([] if chunks else [""])
 
 
+def skips_empty_chunks(chunks):
+    return right([chunk for chunk in chunks if chunk])
+
+
 CHARACTERS_WRONG = [
+    (skips_empty_chunks, "an empty chunk is a chunk"),
     (lambda chunks: decoded(chunks), "parts of characters become signs"),
     (lambda chunks: decoded(chunks, "ignore"), "the character never comes"),
     (lambda chunks: decoded(chunks, encoding="latin-1"), "latin-1 makes a character"),

@@ -115,6 +115,12 @@ def forgets_zero(prompt, answer, length):
 
 
 TARGETS_WRONG = [
+    (
+        lambda p, a, n: torch.tensor(
+            [i if i in a else NO for i in (p + a)[1:]] + (n - len(p + a) + 1) * [NO]
+        ),
+        "its place decides",
+    ),
     (lambda p, a, n: fill(len(p) * [NO] + a[1:], n), "first token of the answer is not learned"),
     (
         lambda p, a, n: fill((len(p) - 2) * [NO] + p[-1:] + a, n),

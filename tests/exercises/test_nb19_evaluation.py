@@ -29,6 +29,7 @@ def writes_over(nats, text):
 
 
 BITS_WRONG = [
+    (lambda n, t: n.sum() / LN2 / size(t.strip()), "do not strip it"),
     (lambda n, t: n.mean(), "nats per token"),
     (lambda n, t: n.mean() / LN2, "bits per token"),
     (lambda n, t: n.sum() / size(t), "those are nats: divide"),
@@ -94,7 +95,32 @@ def sorts_in_place(c, r, bins):
     return result
 
 
+def between_edges(confidence, right, bins):
+    edges = torch.linspace(0, 1, bins + 1)
+    rows = []
+    for low, high in pairwise(edges):
+        inside = (confidence > low) & (confidence <= high)
+        rows.append(torch.stack([confidence[inside].mean(), right[inside].float().mean()]))
+    return torch.stack(rows)
+
+
+def nought_is_nothing(confidence, right, bins):
+    return reliability.reference(confidence[confidence > 0], right[confidence > 0], bins)
+
+
+def borders_to_the_bin_below(confidence, right, bins):
+    place = (confidence * bins).ceil().long().clamp(min=1) - 1
+    rows = []
+    for number in range(bins):
+        inside = place == number
+        rows.append(torch.stack([confidence[inside].mean(), right[inside].float().mean()]))
+    return torch.stack(rows)
+
+
 RELIABILITY_WRONG = [
+    (borders_to_the_bin_below, "it belongs to the bin above"),
+    (nought_is_nothing, "confidence 0.0 is lost"),
+    (between_edges, "confidence 0.0 is in no bin"),
     (lambda c, r, b: table(c, r, b).flip(1), "columns are swapped"),
     (lambda c, r, b: table(c, r, b, lambda _, __, n: (n + 0.5) / b), "the middle of each bin"),
     (lambda c, r, b: table(c, r, b, lambda _, __, n: n / b), "the lower edge"),
@@ -214,7 +240,17 @@ def stops_on_equals(a, b):
     return share(a, b, far) if len(set(a + b)) > 1 else 0.0
 
 
+def hands_that_differ(first, second):
+    numbers = sorted([*first, *second])
+    seen = abs(mean(first) - mean(second)) - 1e-9
+    hands = set(combinations(numbers, len(first)))
+    rest = [(sum(numbers) - sum(hand)) / len(second) for hand in hands]
+    far = [abs(mean(hand) - other) >= seen for hand, other in zip(hands, rest, strict=True)]
+    return sum(far) / len(far)
+
+
 P_WRONG = [
+    (hands_that_differ, "ways that look alike"),
     (lambda a, b: share(a, b, lambda w, s: w <= s + 1e-9), "one direction only"),
     (lambda a, b: share(a, b, lambda w, s: w >= -s - 1e-9), "to the other side only"),
     (lambda a, b: share(a, b, lambda w, s: abs(w) > abs(s) + 1e-9), ">=, not >"),

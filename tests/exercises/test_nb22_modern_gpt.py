@@ -305,7 +305,17 @@ def nan_for_equal_means(first, second):
     return right(first, second) if mean(first) != mean(second) else 0.0
 
 
+def hands_that_differ(first, second):
+    numbers = sorted([*first, *second])
+    seen = abs(mean(first) - mean(second)) - 1e-9
+    hands = set(combinations(numbers, len(first)))
+    rest = [(sum(numbers) - sum(hand)) / len(second) for hand in hands]
+    far = [abs(mean(hand) - other) >= seen for hand, other in zip(hands, rest, strict=True)]
+    return sum(far) / len(far)
+
+
 P_VALUE_WRONG = [
+    (hands_that_differ, "deals that look alike"),
     (share(lambda gap, found: abs(gap) > abs(found) + SLACK), "left out the deal that is there:"),
     (share(lambda gap, found: gap <= found + SLACK), "you count one direction"),
     (share(lambda gap, found: gap >= found - SLACK), "the other direction: what speaks"),

@@ -282,11 +282,27 @@ def a_word(scores, target):
     return 7
 
 
+def nothing_below_nought_is_taken_off(scores, target):
+    powers = [math.exp(score - max(0.0, *scores)) for score in scores]
+    return [power / sum(powers) - (place == target) for place, power in enumerate(powers)]
+
+
+def by_the_score(scores, target):
+    return [
+        slope - (score == scores[target]) + (place == target)
+        for place, (score, slope) in enumerate(
+            zip(scores, loss_slopes.reference(scores, target), strict=True)
+        )
+    ]
+
+
 def test_the_kill_table_of_loss_slopes():
     assert_exercise(
         loss_slopes,
         slopes_stub,
         {
+            by_the_score: "where scores are alike",
+            nothing_below_nought_is_taken_off: "near -1000 every exp",
             probabilities: "those are the probabilities",
             sign_turned: "the sign is turned",
             one_off_everywhere: "1 goes off at every place",

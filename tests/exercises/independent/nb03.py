@@ -173,3 +173,122 @@ def bits_per_character__wrong__log2_of_the_loss(nats_per_token, ids, text):
 
 def bits_per_character__wrong__kinds(nats_per_token, ids, text):
     return nats_per_token * len(set(ids)) / math.log(2) / len(set(text))
+
+
+# The third set.
+
+
+def split_at_line__right__index(text, held_out):
+    point = split_point(len(text), held_out)
+    if point == 0 or text[point - 1] == "\n":
+        return text[:point], text[point:]
+    cut = text.index("\n", point) + 1
+    return text[:cut], text[cut:]
+
+
+def split_at_line__right__adds_whole_lines(text, held_out):
+    point, train = split_point(len(text), held_out), ""
+    lines = [line + "\n" for line in text.split("\n")[:-1]]
+    while len(train) < point:
+        train += lines.pop(0)
+    return train, "".join(lines)
+
+
+def split_at_line__wrong__skips_a_line_start(text, held_out):
+    cut = text.index("\n", split_point(len(text), held_out)) + 1
+    return text[:cut], text[cut:]
+
+
+# "aaaa\n" * 4, 0.3: held-out begins with the line break; right is that it ends the training part.
+def split_at_line__wrong__break_in_held_out(text, held_out):
+    cut = text.index("\n", split_point(len(text), held_out) - 1)
+    return text[:cut], text[cut:]
+
+
+# "aaaa\n" * 4, 0.3 (point 14): cut at 10, before the point; right is 15, at or after it.
+def split_at_line__wrong__line_start_before(text, held_out):
+    cut = text.rfind("\n", 0, split_point(len(text), held_out)) + 1
+    return text[:cut], text[cut:]
+
+
+def split_at_line__wrong__point_rounded_down(text, held_out):
+    point = int(len(text) * (1 - held_out))
+    cut = text.index("\n", max(point - 1, 0)) + 1
+    return text[:cut], text[cut:]
+
+
+def unmerge__right__third_stack(ids, merges):
+    waiting, out = list(ids)[::-1], []
+    while waiting:
+        token = waiting.pop()
+        if token in merges:
+            first, second = merges[token]
+            waiting += [second, first]
+        else:
+            out.append(token)
+    return out
+
+
+def unmerge__right__until_nothing_is_left(ids, merges):
+    out = [*ids]
+    while any(token in merges for token in out):
+        out = [part for token in out for part in merges.get(token, (token,))]
+    return out
+
+
+# [5] with {4: (1, 2), 5: (4, 3)}: gives [4, 3]; right is [1, 2, 3].
+def unmerge__wrong__third_one_pass(ids, merges):
+    out = []
+    for token in ids:
+        out.extend(merges.get(token, [token]))
+    return out
+
+
+def unmerge__wrong__two_levels(ids, merges):
+    out = []
+    for token in ids:
+        for part in merges.get(token, (token,)):
+            out.extend(merges.get(part, (part,)))
+    return out
+
+
+def unmerge__wrong__oldest_first(ids, merges):
+    out = list(ids)
+    for new in sorted(merges):
+        undone = []
+        for token in out:
+            undone += merges[new] if token == new else [token]
+        out = undone
+    return out
+
+
+def unmerge__wrong__changes_the_ids(ids, merges):
+    i = 0
+    while i < len(ids):
+        if ids[i] in merges:
+            ids[i : i + 1] = merges[ids[i]]
+        else:
+            i += 1
+    return list(ids)
+
+
+def bits_per_character__right__totals(nats_per_token, ids, text):
+    total_nats = nats_per_token * len(ids)
+    return total_nats / math.log(2) / len(text)
+
+
+def bits_per_character__right__tokens_each_character(nats_per_token, ids, text):
+    tokens = sum(1 for _ in ids)
+    characters = sum(1 for _ in text)
+    return nats_per_token * math.log2(math.e) * (tokens / characters)
+
+
+# text "é" with 1 id: two bytes, one character, so this gives half of the right number.
+def bits_per_character__wrong__third_bytes(nats_per_token, ids, text):
+    return nats_per_token * len(ids) / (math.log(2) * len(text.encode()))
+
+
+# "ab cd\n": spaces and line breaks are not counted, 4 in place of 6; right is every character.
+def bits_per_character__wrong__spaces_not_counted(nats_per_token, ids, text):
+    visible = sum(not letter.isspace() for letter in text)
+    return nats_per_token * len(ids) / math.log(2) / max(visible, 1)

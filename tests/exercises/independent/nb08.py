@@ -1,7 +1,12 @@
 """Answers to the exercises of notebook 08, written from its cards alone."""
 
+from functools import reduce
+
 import torch
 import torch.nn.functional as F
+
+from bhushgpt.attention import CausalSelfAttention
+from bhushgpt.transformer import MLP, Block
 
 
 def layer_norm__right__moments(x, gain, bias):
@@ -172,3 +177,90 @@ def block_parameters__wrong__narrow_mlp(n_embd):
 
 def block_parameters__wrong__768_always(n_embd):
     return 7087872
+
+
+# The third set.
+
+
+def layer_norm__right__var_mean(x, gain, bias):
+    variance, mean = torch.var_mean(x, dim=-1, correction=0, keepdim=True)
+    return (x - mean) * torch.rsqrt(variance + 1e-5) * gain + bias
+
+
+def layer_norm__right__third_token_by_token(x, gain, bias):
+    out = torch.empty_like(x)
+    for b in range(x.shape[0]):
+        for t in range(x.shape[1]):
+            numbers = x[b, t].double()
+            off = numbers - numbers.sum() / len(numbers)
+            variance = (off * off).sum() / len(numbers)
+            out[b, t] = (off / (variance + 1e-5).sqrt() * gain + bias).to(x.dtype)
+    return out
+
+
+# (1, 1, 5, 5): variance with C - 1, 5.33 in place of 4; right is -1, -1, 1, 1.
+def layer_norm__wrong__variance_with_c_minus_one(x, gain, bias):
+    mean, variance = x.mean(-1, keepdim=True), x.var(-1, keepdim=True)
+    return (x - mean) / (variance + 1e-5).sqrt() * gain + bias
+
+
+# x = (0.001, -0.001): 1e-5 beside the root gives 0.99; right, under the root, is 0.30.
+def layer_norm__wrong__beside_the_root(x, gain, bias):
+    mean = x.mean(-1, keepdim=True)
+    spread = x.std(-1, correction=0, keepdim=True)
+    return (x - mean) / (spread + 1e-5) * gain + bias
+
+
+def layer_norm__wrong__over_tokens_too(x, gain, bias):
+    mean = x.mean((1, 2), keepdim=True)
+    variance = x.var((1, 2), correction=0, keepdim=True)
+    return (x - mean) / (variance + 1e-5).sqrt() * gain + bias
+
+
+# gain 2, bias 1: the bias is multiplied, too; right is gain first, then bias.
+def layer_norm__wrong__bias_before_gain(x, gain, bias):
+    mean = x.mean(-1, keepdim=True)
+    variance = ((x - mean) ** 2).mean(-1, keepdim=True)
+    return ((x - mean) / (variance + 1e-5) ** 0.5 + bias) * gain
+
+
+def pre_norm_block__right__two_lines(x, attention, mlp, norm_1, norm_2):
+    x = x + attention(norm_1(x))
+    return x + mlp(norm_2(x))
+
+
+def pre_norm_block__right__folded(x, attention, mlp, norm_1, norm_2):
+    steps = [(norm_1, attention), (norm_2, mlp)]
+    return reduce(lambda stream, p: torch.add(p[1](p[0](stream)), stream), steps, x)
+
+
+def block_parameters__right__sum_of_layers(n_embd):
+    def linear(a, b):
+        return a * b + b
+
+    C, norm = n_embd, 2 * n_embd
+    attention = linear(C, 3 * C) + linear(C, C)
+    return norm + attention + norm + linear(C, 4 * C) + linear(4 * C, C)
+
+
+def block_parameters__right__built_and_counted(n_embd):
+    block = Block(n_embd, CausalSelfAttention(n_embd, 1), MLP(n_embd))
+    return sum(p.numel() for p in block.parameters())
+
+
+# n_embd 1: 23; right is 25, the norms have biases as well as gains.
+def block_parameters__wrong__norms_without_bias(n_embd):
+    return 12 * n_embd**2 + 9 * n_embd + 2 * n_embd
+
+
+# n_embd 1: 22; right is 25, queries, keys and values have 3C biases.
+def block_parameters__wrong__queries_without_bias(n_embd):
+    C = n_embd
+    attention = 3 * C * C + (C * C + C)
+    return attention + (4 * C * C + 4 * C) + (4 * C * C + C) + 4 * C
+
+
+# n_embd 1: 23; right is 25, attention has a projection (C * C + C) at its end.
+def block_parameters__wrong__third_no_projection(n_embd):
+    C = n_embd
+    return 3 * (C * C + C) + (8 * C * C + 5 * C) + 4 * C

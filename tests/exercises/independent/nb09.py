@@ -1,5 +1,7 @@
 """Answers to the exercises of notebook 09, written from its cards alone."""
 
+import math
+
 import torch
 
 
@@ -164,3 +166,129 @@ def early_stop__wrong__second_set_below_the_one_before(losses, patience):
         if bad == patience:
             return best
     return best
+
+
+# The third set.
+
+
+def untied_count__right__third_formula(V, L, C):
+    return 2 * V * C + L * (12 * C**2 + 13 * C) + 2 * C
+
+
+def untied_count__right__layer_by_layer(V, L, C):
+    total = V * C  # token table
+    for _block in range(L):
+        total += (C + 1) * 3 * C + (C + 1) * C  # attention
+        total += (C + 1) * 4 * C + (4 * C + 1) * C  # MLP
+        total += 2 * (C + C)  # norms
+    return total + C + C + V * C
+
+
+# Any sizes: a bias of V numbers in the head; right is without it.
+def untied_count__wrong__third_head_with_bias(V, L, C):
+    return V * C + L * (12 * C * C + 13 * C) + 2 * C + (C * V + V)
+
+
+def early_stop__right__loop(losses, patience):
+    best, waited = 0, 0
+    for i, loss in enumerate(losses):
+        if i == 0 or loss < losses[best]:
+            best, waited = i, 0
+        else:
+            waited += 1
+            if waited == patience:
+                break
+    return best
+
+
+def early_stop__right__jump_from_best_to_best(losses, patience):
+    def go_on(best):
+        for later in range(best + 1, min(best + patience + 1, len(losses))):
+            if losses[later] < losses[best]:
+                return later
+        return None
+
+    best = 0
+    while (found := go_on(best)) is not None:
+        best = found
+    return best
+
+
+def early_stop__wrong__compared_with_the_one_before(losses, patience):
+    best, waited, before = 0, 0, math.inf
+    for i, loss in enumerate(losses):
+        waited = 0 if loss < before else waited + 1
+        if loss < losses[best]:
+            best = i
+        if waited == patience:
+            break
+        before = loss
+    return best
+
+
+# [2, 1, 1, 3], patience 2: the tie counts as new, index 2; right is 1, it is no new lowest.
+def early_stop__wrong__ties_are_new(losses, patience):
+    best, waited = 0, 0
+    for i, loss in enumerate(losses):
+        if loss <= losses[best]:
+            best, waited = i, 0
+        else:
+            waited += 1
+        if waited >= patience:
+            break
+    return best
+
+
+# [2, 3, 1], patience 1: goes on one too far, 2; right is 0.
+def early_stop__wrong__one_too_patient(losses, patience):
+    best, waited = 0, 0
+    for i, loss in enumerate(losses):
+        if i == 0 or loss < losses[best]:
+            best, waited = i, 0
+        else:
+            waited += 1
+        if waited > patience:
+            break
+    return best
+
+
+# [1, 2, 0.5, 2, 0.1], patience 2: failures all add up, stops at index 3, gives 2; right is 4.
+def early_stop__wrong__never_set_back(losses, patience):
+    best, waited = 0, 0
+    for i, loss in enumerate(losses):
+        if loss < losses[best]:
+            best = i
+        elif i > 0:
+            waited += 1
+            if waited == patience:
+                break
+    return best
+
+
+def text_vectors__right__indexed(stream, lengths):
+    return stream[torch.arange(len(stream)), lengths.long() - 1]
+
+
+def text_vectors__right__marked_rows(stream, lengths):
+    last = torch.arange(stream.shape[1])[None, :] == lengths[:, None] - 1  # (B, T)
+    rows = [text[mark] for text, mark in zip(stream, last, strict=True)]
+    return torch.cat(rows, dim=0)
+
+
+# lengths [1, 2], T = 2: text 0 gets place 1, one too far; right is lengths - 1.
+def text_vectors__wrong__one_too_far(stream, lengths):
+    place = lengths.long().clamp(max=stream.shape[1] - 1)
+    return stream[torch.arange(len(stream)), place]
+
+
+# lengths [2]: the mean of both real tokens; right is the second one alone.
+def text_vectors__wrong__mean_of_real_tokens(stream, lengths):
+    real = torch.arange(stream.shape[1]) < lengths[:, None]
+    total = (stream * real[..., None]).sum(1)
+    return total / lengths[:, None]
+
+
+# B = 1: squeeze() takes the batch axis off, too, (C,); right is (1, C).
+def text_vectors__wrong__squeezed(stream, lengths):
+    index = (lengths.long() - 1)[:, None, None].expand(-1, 1, stream.shape[-1])
+    return stream.gather(1, index).squeeze()

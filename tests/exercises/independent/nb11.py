@@ -182,3 +182,154 @@ def safe_plan__wrong__wrong_file_flushed(name):
 def may_go__wrong__second_set_negative_slice(steps, keep, last, best):
     s = sorted(steps)
     return [x for x in s[: len(s) - keep] if x not in (last, best)]
+
+
+# The third set.
+
+
+def damaged__right__comprehension(manifest, files):
+    return sorted(
+        name
+        for name, digest in manifest.items()
+        if name not in files or hashlib.sha256(files[name]).hexdigest() != digest.lower()
+    )
+
+
+def damaged__right__set_difference(manifest, files):
+    wanted = {(name, bytes.fromhex(digest)) for name, digest in manifest.items()}
+    there = {(name, hashlib.sha256(data).digest()) for name, data in files.items()}
+    names = [name for name, _digest in wanted - there]
+    names.sort()
+    return names
+
+
+# A saved file of 0 bytes that is there and whole: called missing; right is not in the list.
+def damaged__wrong__empty_is_missing(manifest, files):
+    bad = []
+    for name, digest in manifest.items():
+        data = files.get(name)
+        if not data or hashlib.sha256(data).hexdigest() != digest:
+            bad.append(name)
+    return sorted(bad)
+
+
+# A file that the manifest does not name: reported; right is only files that were saved.
+def damaged__wrong__extra_files_too(manifest, files):
+    now = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    names = manifest.keys() | now.keys()
+    return sorted(name for name in names if manifest.get(name) != now.get(name))
+
+
+# "b" missing and "a" changed, manifest in the order b, a: ["b", "a"]; right is sorted.
+def damaged__wrong__third_not_sorted(manifest, files):
+    return [
+        name
+        for name in manifest
+        if name not in files or hashlib.sha256(files[name]).hexdigest() != manifest[name]
+    ]
+
+
+# A missing file: skipped; right is in the list.
+def damaged__wrong__missing_skipped(manifest, files):
+    return sorted(
+        name
+        for name, data in files.items()
+        if name in manifest and hashlib.sha256(data).hexdigest() != manifest[name]
+    )
+
+
+def may_go__right__sets(steps, keep, last, best):
+    newest = set(sorted(steps, reverse=True)[:keep])
+    return sorted(set(steps) - newest - {last, best})
+
+
+def may_go__right__counts_the_newer(steps, keep, last, best):
+    going = []
+    for step in steps:
+        newer = sum(other > step for other in steps)
+        if newer >= keep and step != last and step != best:
+            going.append(step)
+    return sorted(going)
+
+
+def may_go__wrong__order_as_given(steps, keep, last, best):
+    newest = steps[len(steps) - keep :] if keep <= len(steps) else steps
+    return sorted(s for s in steps if s not in newest and s not in (last, best))
+
+
+def may_go__wrong__last_and_best_use_up_keep(steps, keep, last, best):
+    stays = {last, best}
+    for step in sorted(steps, reverse=True):
+        if len(stays) < keep:
+            stays.add(step)
+    return sorted(set(steps) - stays)
+
+
+# [100, 200, 300], keep 1, last 300, best 100: "or" is always true, so 100 goes; right is [200].
+def may_go__wrong__or_for_and(steps, keep, last, best):
+    old = sorted(steps)[: max(len(steps) - keep, 0)]
+    return [step for step in old if step != last or step != best]
+
+
+def safe_plan__right__beside_then_rename(name):
+    beside = f".{name}.tmp"
+    return [
+        ("write", beside),
+        ("flush", beside),
+        ("rename", beside, name),
+        ("flush folder",),
+    ]
+
+
+def safe_plan__right__folder_flushed_twice(name):
+    new, plan = name + ".new", []
+    for action in ("write", "flush"):
+        plan.append((action, new))
+    plan.append(("flush folder",))
+    plan.append(("rename", new, name))
+    plan.append(("flush folder",))
+    return plan
+
+
+def safe_plan__wrong__flushed_after_rename(name):
+    beside = name + ".tmp"
+    return [
+        ("write", beside),
+        ("rename", beside, name),
+        ("flush", name),
+        ("flush folder",),
+    ]
+
+
+def safe_plan__wrong__old_one_removed_first(name):
+    beside = name + ".tmp"
+    return [
+        ("write", beside),
+        ("flush", beside),
+        ("remove", name),
+        ("rename", beside, name),
+        ("flush folder",),
+    ]
+
+
+# A kill between the two renames: the name stands for nothing; right is one rename.
+def safe_plan__wrong__backup_renamed(name):
+    beside, backup = name + ".tmp", name + ".bak"
+    return [
+        ("write", beside),
+        ("flush", beside),
+        ("rename", name, backup),
+        ("rename", beside, name),
+        ("flush folder",),
+        ("remove", backup),
+    ]
+
+
+def safe_plan__wrong__only_the_folder_flushed(name):
+    beside = name + ".tmp"
+    return [
+        ("write", beside),
+        ("flush folder",),
+        ("rename", beside, name),
+        ("flush folder",),
+    ]

@@ -145,3 +145,143 @@ def memorising_since__wrong__none(held_out, rise):
 def memorising_since__wrong__the_last_step(held_out, rise):
     best = min(held_out, key=held_out.get)
     return max(held_out) if held_out[max(held_out)] > held_out[best] + rise else 0
+
+
+# The third set.
+
+
+def looks_ahead__right__every_place_every_id(model, ids):
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad():
+            plain = model(ids.clone())
+            n_ids, length = plain.shape[-1], ids.shape[1]
+            for place in range(1, length):
+                for other in range(n_ids):
+                    changed = ids.clone()
+                    changed[0, place] = other
+                    moved = (model(changed) - plain)[:, :place].abs() >= 1e-5
+                    if moved.any():
+                        return True
+        return False
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _scores_of(model, row):
+    with torch.inference_mode():
+        return model(torch.tensor([row])).double().tolist()[0]
+
+
+def looks_ahead__right__plain_lists_from_the_end(model, ids):
+    was = {module: module.training for module in model.modules()}
+    for module in was:
+        module.training = False
+    row = ids[0].tolist()
+    before = _scores_of(model, row)
+    answer = False
+    for place in reversed(range(1, len(row))):
+        for other in set(range(len(before[0]))) - {row[place]}:
+            after = _scores_of(model, [*row[:place], other, *row[place + 1 :]])
+            gaps = (
+                abs(a - b)
+                for old, new in zip(before[:place], after[:place], strict=False)
+                for a, b in zip(old, new, strict=False)
+            )
+            answer = answer or any(gap >= 1e-5 for gap in gaps)
+    for module, training in was.items():
+        module.training = training
+    return answer
+
+
+def looks_ahead__wrong__sets_last_token_to_zero(model, ids):
+    was = model.training
+    model.eval()
+    changed = ids.clone()
+    changed[0, -1] = 0
+    with torch.no_grad():
+        moved = (model(changed) - model(ids))[0, :-1].abs()
+    model.train(was)
+    return bool((moved >= 1e-5).any())
+
+
+def looks_ahead__wrong__always_back_to_train(model, ids):
+    model.eval()
+    result = False
+    with torch.no_grad():
+        plain = model(ids)
+        for place in range(1, ids.shape[1]):
+            for other in range(plain.shape[-1]):
+                changed = ids.clone()
+                changed[0, place] = other
+                if (model(changed) - plain)[0, :place].abs().max() >= 1e-5:
+                    result = True
+    model.train()
+    return result
+
+
+# wrong for any causal model: the changed place itself is compared too, so True instead of False
+def looks_ahead__wrong__changed_place_is_compared(model, ids):
+    was = model.training
+    model.eval()
+    result = False
+    with torch.no_grad():
+        plain = model(ids)
+        for place in range(1, ids.shape[1]):
+            changed = ids.clone()
+            changed[0, place] = (changed[0, place] + 1) % plain.shape[-1]
+            if (model(changed) - plain)[0, : place + 1].abs().max() >= 1e-5:
+                result = True
+    model.train(was)
+    return result
+
+
+def looks_ahead__wrong__dropout_left_on(model, ids):
+    with torch.no_grad():
+        plain = model(ids)
+        for place in range(1, ids.shape[1]):
+            for other in range(plain.shape[-1]):
+                changed = ids.clone()
+                changed[0, place] = other
+                if (model(changed) - plain)[0, :place].abs().max() >= 1e-5:
+                    return True
+    return False
+
+
+def memorising_since__right__min_with_key(held_out, rise):
+    best = min(sorted(held_out), key=held_out.get)
+    last = max(held_out)
+    return best if held_out[last] - held_out[best] > rise else 0
+
+
+def memorising_since__right__one_pass_over_sorted_items(held_out, rise):
+    lowest, where, final = float("inf"), 0, None
+    for step, loss in sorted(held_out.items()):
+        if loss < lowest:
+            lowest, where = loss, step
+        final = loss
+    if final - lowest > rise:
+        return where
+    return 0
+
+
+# wrong for {300: 2.0, 100: 1.0, 200: 1.1} in this order, rise 0.5: 0, should be 100
+def memorising_since__wrong__last_in_the_dict_is_last(held_out, rise):
+    last = list(held_out.values())[-1]
+    best = min(held_out, key=held_out.get)
+    return best if last - held_out[best] > rise else 0
+
+
+# wrong for {1: 1.0, 2: 1.5}, rise 0.5: 1, should be 0 (not more than rise)
+def memorising_since__wrong__at_least_rise(held_out, rise):
+    best = min(held_out, key=held_out.get)
+    return best if held_out[max(held_out)] >= held_out[best] + rise else 0
+
+
+# wrong for {1: 1.0, 2: 3.0, 3: 1.1}, rise 0.5: 1, should be 0 (it came down again)
+def memorising_since__wrong__highest_later_loss(held_out, rise):
+    best = min(held_out, key=held_out.get)
+    later = [loss for step, loss in held_out.items() if step >= best]
+    return best if max(later) - held_out[best] > rise else 0

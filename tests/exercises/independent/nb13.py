@@ -1,6 +1,7 @@
 """Answers to the exercises of notebook 13, written from its cards alone."""
 
-from itertools import pairwise
+from collections import Counter
+from itertools import chain, pairwise
 
 
 def _merge(ids, pair, new):
@@ -186,3 +187,175 @@ def token_row__wrong__stripped(documents, tokenizer):
 
 def token_row__wrong__sorted(documents, tokenizer):
     return [i for d in sorted(documents) for i in (*tokenizer.encode(d), tokenizer.eot_id)]
+
+
+# The third set.
+
+
+def _replace(ids, pair, new):
+    out, i = [], 0
+    while i < len(ids):
+        if tuple(ids[i : i + 2]) == pair:
+            out.append(new)
+            i += 2
+        else:
+            out.append(ids[i])
+            i += 1
+    return out
+
+
+def encode_piece__right__lowest_rank_until_none(ids, merges):
+    ranks = {tuple(pair): n for n, pair in enumerate(merges)}
+    ids = list(ids)
+    while True:
+        there = [pair for pair in pairwise(ids) if pair in ranks]
+        if not there:
+            return ids
+        first = min(there, key=ranks.get)
+        ids = _replace(ids, first, 256 + ranks[first])
+
+
+def encode_piece__right__recursive_one_place_at_a_time(ids, merges):
+    table = {tuple(pair): 256 + n for n, pair in enumerate(merges)}
+
+    def go(row):
+        found = [
+            (table[row[i], row[i + 1]], i)
+            for i in range(len(row) - 1)
+            if (row[i], row[i + 1]) in table
+        ]
+        if not found:
+            return row
+        new, i = min(found)  # smallest id first, then the leftmost place
+        return go((*row[:i], new, *row[i + 2 :]))
+
+    return list(go(tuple(ids)))
+
+
+# wrong for ids [1, 2, 3], merges [(2, 3), (1, 2)]: [257, 3], should be [1, 256]
+def encode_piece__wrong__leftmost_pair_first(ids, merges):
+    table = {tuple(pair): 256 + n for n, pair in enumerate(merges)}
+    ids = list(ids)
+    while True:
+        for i, pair in enumerate(pairwise(ids)):
+            if pair in table:
+                ids[i : i + 2] = [table[pair]]
+                break
+        else:
+            return ids
+
+
+def encode_piece__wrong__most_frequent_pair_first(ids, merges):
+    ranks = {tuple(pair): n for n, pair in enumerate(merges)}
+    ids = list(ids)
+    while True:
+        counts = Counter(pair for pair in pairwise(ids) if pair in ranks)
+        if not counts:
+            return ids
+        best = max(counts, key=lambda pair: (counts[pair], -ranks[pair]))
+        ids = _replace(ids, best, 256 + ranks[best])
+
+
+# wrong for ids [7, 7, 7], merges [(7, 7)]: [7, 256], should be [256, 7]
+def encode_piece__wrong__replaces_from_the_right(ids, merges):
+    ranks = {tuple(pair): n for n, pair in enumerate(merges)}
+    ids = list(ids)
+    while True:
+        there = [pair for pair in pairwise(ids) if pair in ranks]
+        if not there:
+            return ids
+        first = min(there, key=ranks.get)
+        i = len(ids) - 2
+        while i >= 0:
+            if (ids[i], ids[i + 1]) == first:
+                ids[i : i + 2] = [256 + ranks[first]]
+                i -= 1
+            i -= 1
+
+
+def encode_piece__wrong__merges_in_the_given_list(ids, merges):
+    ranks = {tuple(pair): n for n, pair in enumerate(merges)}
+    while True:
+        there = [pair for pair in pairwise(ids) if pair in ranks]
+        if not there:
+            return ids
+        first = min(there, key=ranks.get)
+        i = 0
+        while i < len(ids) - 1:
+            if (ids[i], ids[i + 1]) == first:
+                ids[i : i + 2] = [256 + ranks[first]]
+            i += 1
+
+
+def bytes_per_token__right__two_sums(texts, encode):
+    n_bytes = sum(len(text.encode("utf-8")) for text in texts)
+    return n_bytes / sum(len(encode(text)) for text in texts)
+
+
+def bytes_per_token__right__mean_weighted_by_tokens(texts, encode):
+    mean, seen = 0.0, 0
+    for text in texts:
+        n = len(encode(text))
+        seen += n
+        if seen:
+            mean += (len(bytes(text, "utf-8")) - n * mean) / seen
+    return mean
+
+
+# wrong for texts of 4 bytes in 1 token and 3 bytes in 3 tokens: (4 + 1) / 2, should be 7 / 4
+def bytes_per_token__wrong__third_mean_of_means(texts, encode):
+    ratios = [len(text.encode("utf-8")) / len(encode(text)) for text in texts]
+    return sum(ratios) / len(ratios)
+
+
+# wrong for ["é"] in one token: 1, should be 2
+def bytes_per_token__wrong__third_characters(texts, encode):
+    return sum(map(len, texts)) / sum(len(encode(text)) for text in texts)
+
+
+def bytes_per_token__wrong__all_texts_joined(texts, encode):
+    whole = "".join(texts)
+    return len(whole.encode("utf-8")) / len(encode(whole))
+
+
+# wrong for a text that is there twice, ["ab", "ab", "c"]: counts it once, should count it twice
+def bytes_per_token__wrong__same_text_counted_once(texts, encode):
+    tokens = {text: len(encode(text)) for text in texts}
+    return sum(len(text.encode("utf-8")) for text in tokens) / sum(tokens.values())
+
+
+def token_row__right__chain_of_pairs(documents, tokenizer):
+    end = [tokenizer.eot_id]
+    return list(chain.from_iterable([*tokenizer.encode(d), *end] for d in documents))
+
+
+# wrong for any documents: the last one has no eot_id after it
+def token_row__wrong__only_between_documents(documents, tokenizer):
+    row = []
+    for i, document in enumerate(documents):
+        if i > 0:
+            row.append(tokenizer.eot_id)
+        row += tokenizer.encode(document)
+    return row
+
+
+def token_row__wrong__mark_written_into_the_text(documents, tokenizer):
+    whole = "".join(document + "<|endoftext|>" for document in documents)
+    return list(tokenizer.encode(whole, allowed_special="all"))
+
+
+# wrong for ["a", "", "b"]: one end mark is missing, the empty document has one, too
+def token_row__wrong__empty_documents_skipped(documents, tokenizer):
+    row = []
+    for document in documents:
+        if document:
+            row += [*tokenizer.encode(document), tokenizer.eot_id]
+    return row
+
+
+# wrong for any documents: eot_id stands before each of them, should stand after
+def token_row__wrong__mark_in_front(documents, tokenizer):
+    row = []
+    for document in documents:
+        row += [tokenizer.eot_id, *list(tokenizer.encode(document))]
+    return row

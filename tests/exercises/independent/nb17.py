@@ -4,6 +4,7 @@ import argparse
 import codecs
 import collections
 import dataclasses
+import typing
 
 
 def _flags(kind, *, hyphens=True, switch=True, default=True, types=True, bools=True):
@@ -308,3 +309,121 @@ def what_is_kept__wrong__note_changed(turns, room):
         return what_is_kept__right__try_each_start(turns, room)
     turns[0] += _rest(turns, start)
     return turns[0]
+
+
+# The third set.
+
+
+def flags_of__right__boolean_optional_action(kind):
+    parser = argparse.ArgumentParser()
+    types = typing.get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        flag = "--" + field.name.replace("_", "-")
+        default = field.default
+        if default is dataclasses.MISSING and field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        if types[field.name] is bool:
+            parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=default)
+        else:
+            parser.add_argument(flag, type=types[field.name], default=default)
+    return parser
+
+
+def flags_of__right__two_switches_by_hand(kind):
+    parser = argparse.ArgumentParser()
+    for field in dataclasses.fields(kind):
+        words = "-".join(field.name.split("_"))
+        if field.type in (bool, "bool"):
+            parser.add_argument(f"--{words}", dest=field.name, action="store_true")
+            parser.add_argument(f"--no-{words}", dest=field.name, action="store_false")
+        else:
+            as_type = {"int": int, "float": float, "str": str}.get(field.type, field.type)
+            parser.add_argument(f"--{words}", dest=field.name, type=as_type)
+    parser.set_defaults(**{f.name: f.default for f in dataclasses.fields(kind)})
+    return parser
+
+
+# wrong for a field `rate: float = 1`: the type is int, so --rate 0.5 is refused; should be float
+def flags_of__wrong__type_of_the_default(kind):
+    parser = argparse.ArgumentParser()
+    for field in dataclasses.fields(kind):
+        flag = "--" + field.name.replace("_", "-")
+        if isinstance(field.default, bool):
+            action = argparse.BooleanOptionalAction
+            parser.add_argument(flag, action=action, default=field.default)
+        else:
+            parser.add_argument(flag, type=type(field.default), default=field.default)
+    return parser
+
+
+# wrong for --compile without a word and for --compile False (True): should be a switch
+def flags_of__wrong__third_type_bool(kind):
+    parser = argparse.ArgumentParser()
+    for field in dataclasses.fields(kind):
+        flag = "--" + field.name.replace("_", "-")
+        parser.add_argument(flag, type=field.type, default=field.default)
+    return parser
+
+
+# wrong for --no-compile: not understood; should set compile to False
+def flags_of__wrong__store_true_only(kind):
+    parser = argparse.ArgumentParser()
+    for field in dataclasses.fields(kind):
+        flag = "--" + field.name.replace("_", "-")
+        if field.type is bool:
+            parser.add_argument(flag, action="store_true", default=field.default)
+        else:
+            parser.add_argument(flag, type=field.type, default=field.default)
+    return parser
+
+
+# wrong for a field with two underscores, max_grad_norm: --max-grad_norm, should be --max-grad-norm
+def flags_of__wrong__first_underscore_only(kind):
+    parser = argparse.ArgumentParser()
+    for field in dataclasses.fields(kind):
+        flag = "--" + field.name.replace("_", "-", 1)
+        if field.type is bool:
+            action = argparse.BooleanOptionalAction
+            parser.add_argument(flag, dest=field.name, action=action, default=field.default)
+        else:
+            parser.add_argument(flag, dest=field.name, type=field.type, default=field.default)
+    return parser
+
+
+def whole_characters__right__first_byte_says_how_many(chunks):
+    held, texts = b"", []
+    for chunk in chunks:
+        held, end = held + chunk, 0
+        while end < len(held):
+            first = held[end]
+            need = 1 + (first >= 192) + (first >= 224) + (first >= 240)
+            if end + need > len(held):
+                break
+            end += need
+        texts.append(held[:end].decode())
+        held = held[end:]
+    return texts
+
+
+# wrong for [b"\xc3", b"\xa9"]: ["", ""], should be ["", "é"]
+def whole_characters__wrong__halves_are_dropped(chunks):
+    return [chunk.decode("utf-8", errors="ignore") for chunk in chunks]
+
+
+# wrong for [b"\xc3", b"\xa9"]: ["é"], should be ["", "é"], one text for each chunk
+def whole_characters__wrong__empty_texts_left_out(chunks):
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    return [text for text in map(decoder.decode, chunks) if text]
+
+
+def whole_characters__wrong__one_byte_held_back(chunks):
+    held, texts = b"", []
+    for chunk in chunks:
+        held += chunk
+        try:
+            texts.append(held.decode())
+            held = b""
+        except UnicodeDecodeError:
+            texts.append(held[:-1].decode(errors="replace"))
+            held = held[-1:]
+    return texts

@@ -165,3 +165,91 @@ def answer_mean__wrong__shifted(losses, targets):
 
 def answer_mean__wrong__divided_by_rows(losses, targets):
     return losses[targets != -100].sum() / len(losses)
+
+
+# The third set.
+
+
+def lora_output__right__two_ways(x, weight, down, up, alpha):
+    return x @ weight.T + alpha / down.shape[0] * (x @ down.T @ up.T)
+
+
+def lora_output__right__merged_weight(x, weight, down, up, alpha):
+    merged = weight + torch.einsum("or,ri->oi", up, down) * (alpha / up.shape[1])
+    return F.linear(x, merged)
+
+
+# wrong for R != I: divided by I, the inputs, should be by R, the rows of A
+def lora_output__wrong__third_divided_by_inputs(x, weight, down, up, alpha):
+    return x @ weight.T + alpha / down.shape[-1] * (x @ down.T @ up.T)
+
+
+# wrong for alpha 3, R 2: times 1, should be times 1.5
+def lora_output__wrong__whole_number_scale(x, weight, down, up, alpha):
+    return x @ weight.T + (alpha // len(down)) * (x @ down.T @ up.T)
+
+
+# wrong for alpha != R: x W^T is scaled too, only the addition should be
+def lora_output__wrong__all_is_scaled(x, weight, down, up, alpha):
+    return alpha / down.shape[0] * (x @ (weight + up @ down).T)
+
+
+def answer_targets__right__shift_then_mask(prompt, answer, length):
+    targets = (prompt + answer)[1:]
+    for place in range(len(prompt) - 1):
+        targets[place] = -100
+    targets += [-100] * (length - len(targets))
+    return torch.tensor(targets)
+
+
+def answer_targets__right__third_place_by_place(prompt, answer, length):
+    whole = [*prompt, *answer]
+    row = torch.full((length,), -100, dtype=torch.long)
+    for place in range(length):
+        if len(prompt) <= place + 1 < len(whole):
+            row[place] = whole[place + 1]
+    return row
+
+
+def answer_targets__wrong__third_not_shifted(prompt, answer, length):
+    row = torch.full((length + 1,), -100)
+    row[len(prompt) : len(prompt) + len(answer)] = torch.tensor(answer)
+    return row[:length]
+
+
+# wrong for rows shorter than length: 0 behind the end would be learned, should be -100
+def answer_targets__wrong__third_filled_with_zeros(prompt, answer, length):
+    targets = [-100] * (len(prompt) - 1) + answer
+    return torch.tensor(targets + [0] * (length - len(targets)))
+
+
+def answer_targets__wrong__first_token_masked(prompt, answer, length):
+    targets = [-100] * len(prompt) + answer[1:]
+    return torch.tensor(targets + [-100] * (length - len(targets)))
+
+
+def answer_targets__wrong__masked_by_id(prompt, answer, length):
+    targets = [i if i in answer else -100 for i in (prompt + answer)[1:]]
+    return torch.tensor(targets + [-100] * (length - len(targets)))
+
+
+def answer_mean__right__where_then_divide(losses, targets):
+    learned = targets.ne(-100)
+    kept = torch.where(learned, losses, torch.zeros_like(losses))
+    return kept.sum() / learned.sum()
+
+
+# wrong for an infinite loss that is not learned: inf * 0 is nan, should be left out
+def answer_mean__wrong__times_the_mask(losses, targets):
+    learned = (targets != -100).to(losses.dtype)
+    return (losses * learned).sum() / learned.sum()
+
+
+def answer_mean__wrong__mean_of_row_means(losses, targets):
+    rows = [row[wanted != -100].mean() for row, wanted in zip(losses, targets, strict=False)]
+    return torch.stack(rows).mean()
+
+
+# wrong where anything is masked: divided by all B * T places, should be by the learned ones
+def answer_mean__wrong__divided_by_all_places(losses, targets):
+    return losses.masked_fill(targets == -100, 0).mean()

@@ -2,9 +2,10 @@
 
 import math
 from fractions import Fraction
-from itertools import combinations
+from itertools import combinations, pairwise
 from statistics import mean
 
+import numpy as np
 import torch
 
 
@@ -253,3 +254,174 @@ def narrow__wrong__exchanged(low, width, bounds, symbol):
     return width * (bounds[symbol + 1] - bounds[symbol]) / bounds[-1], low + width * bounds[
         symbol
     ] / bounds[-1]
+
+
+# The third set.
+
+
+def bits_per_byte__right__sum_over_bytes(nats, text):
+    return float(torch.as_tensor(nats).double().sum()) / math.log(2) / len(text.encode("utf-8"))
+
+
+def bits_per_byte__right__bits_first_fsum(nats, text):
+    bits = math.fsum(float(n) * math.log2(math.e) for n in nats)
+    return bits / sum(1 for _ in bytes(text, "utf-8"))
+
+
+# wrong for every N > 1: the mean depends on the tokens, should be the sum
+def bits_per_byte__wrong__mean_of_losses(nats, text):
+    return nats.mean().item() / math.log(2) / len(text.encode("utf-8"))
+
+
+# wrong for a text that ends with a line break: its byte is not counted, should be
+def bits_per_byte__wrong__text_is_stripped(nats, text):
+    return nats.sum().item() / math.log(2) / len(text.strip().encode())
+
+
+def reliability__right__mask_for_each_bin(confidence, right, bins):
+    place = (confidence * bins).long().clamp(max=bins - 1)
+    rows = []
+    for b in range(bins):
+        inside = place == b
+        rows.append([confidence[inside].mean().item(), right[inside].float().mean().item()])
+    return torch.tensor(rows)
+
+
+def reliability__right__third_bincount(confidence, right, bins):
+    place = torch.minimum((confidence * bins).long(), torch.tensor(bins - 1))
+    counts = torch.bincount(place, minlength=bins).double()
+    said = torch.bincount(place, weights=confidence.double(), minlength=bins)
+    came = torch.bincount(place, weights=right.double(), minlength=bins)
+    return (torch.stack([said, came], dim=1) / counts[:, None]).float()
+
+
+# wrong for an empty bin: 0 and 0, should be nan
+def reliability__wrong__empty_bin_is_zero(confidence, right, bins):
+    place = (confidence * bins).long().clamp(max=bins - 1)
+    table = torch.zeros(bins, 2)
+    for b in place.unique().tolist():
+        inside = place == b
+        table[b, 0] = confidence[inside].mean()
+        table[b, 1] = right[inside].float().mean()
+    return table
+
+
+# wrong for a confidence of 1.0: it is in no bin, should be in the last
+def reliability__wrong__one_is_lost(confidence, right, bins):
+    rows = []
+    for b in range(bins):
+        inside = (confidence * bins >= b) & (confidence * bins < b + 1)
+        rows.append(torch.stack([confidence[inside].mean(), right[inside].float().mean()]))
+    return torch.stack(rows)
+
+
+def reliability__wrong__zero_is_lost(confidence, right, bins):
+    edges = torch.linspace(0, 1, bins + 1)
+    rows = []
+    for low, high in pairwise(edges):
+        inside = (confidence > low) & (confidence <= high)
+        rows.append(torch.stack([confidence[inside].mean(), right[inside].float().mean()]))
+    return torch.stack(rows)
+
+
+# wrong for confidences 0.6 and 0.7 in two bins: says 0.75, the middle of the bin, should be 0.65
+def reliability__wrong__third_middle_of_the_bin(confidence, right, bins):
+    place = (confidence * bins).long().clamp(max=bins - 1)
+    table = torch.full((bins, 2), torch.nan)
+    for b in range(bins):
+        inside = place == b
+        if inside.any():
+            table[b, 0] = (b + 0.5) / bins
+            table[b, 1] = right[inside].float().mean()
+    return table
+
+
+def p_value__right__combinations_of_places(first, second):
+    pool = [*first, *second]
+    seen = abs(mean(first) - mean(second))
+    hits = []
+    for chosen in combinations(range(len(pool)), len(first)):
+        rest = [x for i, x in enumerate(pool) if i not in chosen]
+        hits.append(abs(mean(pool[i] for i in chosen) - mean(rest)) >= seen - 1e-9)
+    return sum(hits) / len(hits)
+
+
+def p_value__right__bit_masks_in_numpy(first, second):
+    pool = np.array([*first, *second], dtype=np.float64)
+    n, m = len(first), len(second)
+    numbers = np.arange(2 ** (n + m))[:, None] >> np.arange(n + m) & 1
+    hands = numbers[numbers.sum(axis=1) == n].astype(np.float64)
+    apart = np.abs(hands @ pool / n - (1 - hands) @ pool / m)
+    seen = abs(pool[:n].mean() - pool[n:].mean())
+    return float((apart > seen - 1e-10).mean())
+
+
+# wrong for [1, 2] against [3, 4]: 1/6, should be 2/6 (either direction)
+def p_value__wrong__third_one_direction(first, second):
+    pool = [*first, *second]
+    sign = 1 if mean(first) >= mean(second) else -1
+    seen = sign * (mean(first) - mean(second))
+    hits = []
+    for chosen in combinations(range(len(pool)), len(first)):
+        rest = [x for i, x in enumerate(pool) if i not in chosen]
+        hits.append(sign * (mean(pool[i] for i in chosen) - mean(rest)) >= seen - 1e-9)
+    return sum(hits) / len(hits)
+
+
+# wrong for [1] against [2]: 0, should be 1 (at least as much)
+def p_value__wrong__strictly_more(first, second):
+    pool = [*first, *second]
+    seen = abs(mean(first) - mean(second))
+    hits = []
+    for chosen in combinations(range(len(pool)), len(first)):
+        rest = [x for i, x in enumerate(pool) if i not in chosen]
+        hits.append(abs(mean(pool[i] for i in chosen) - mean(rest)) > seen + 1e-9)
+    return sum(hits) / len(hits)
+
+
+def p_value__wrong__two_halves(first, second):
+    pool = [*first, *second]
+    seen = abs(mean(first) - mean(second))
+    hits = []
+    for chosen in combinations(range(len(pool)), len(pool) // 2):
+        rest = [x for i, x in enumerate(pool) if i not in chosen]
+        hits.append(abs(mean(pool[i] for i in chosen) - mean(rest)) >= seen - 1e-9)
+    return sum(hits) / len(hits)
+
+
+def p_value__wrong__equal_hands_counted_once(first, second):
+    pool = sorted([*first, *second])
+    total, n, m = sum(pool), len(first), len(second)
+    seen = abs(mean(first) - mean(second))
+    hands = set(combinations(pool, n))
+    as_far = [abs(sum(h) / n - (total - sum(h)) / m) >= seen - 1e-9 for h in hands]
+    return sum(as_far) / len(as_far)
+
+
+def narrow__right__two_edges(low, width, bounds, symbol):
+    begin, end = (low + width * edge / bounds[-1] for edge in bounds[symbol : symbol + 2])
+    return begin, end - begin
+
+
+# wrong for every second symbol of a message: returns where the part ends, should be how wide it is
+def narrow__wrong__end_instead_of_width(low, width, bounds, symbol):
+    unit = width / bounds[-1]
+    return low + unit * bounds[symbol], low + unit * bounds[symbol + 1]
+
+
+# wrong for width < 1 and symbol 1: the beginning moves by a share of 1, should be of width
+def narrow__wrong__start_not_scaled_by_width(low, width, bounds, symbol):
+    share = (bounds[symbol + 1] - bounds[symbol]) / bounds[-1]
+    return low + bounds[symbol] / bounds[-1], width * share
+
+
+# wrong for symbol 1: its width is counted from 0, should be from its own lower bound
+def narrow__wrong__width_from_zero(low, width, bounds, symbol):
+    unit = width / bounds[-1]
+    return low + unit * bounds[symbol], unit * bounds[symbol + 1]
+
+
+# wrong for bounds [0, 3, 4]: out of 7, their sum, should be out of 4, the last
+def narrow__wrong__out_of_the_sum(low, width, bounds, symbol):
+    unit = width / sum(bounds)
+    return low + unit * bounds[symbol], unit * (bounds[symbol + 1] - bounds[symbol])

@@ -5,6 +5,8 @@ import math
 import numpy as np
 import torch
 
+from bhushgpt.gpt import GPT, GPTConfig
+
 
 def parameters__right__formula(vocab_size, context_length, n_layer, n_embd):
     C = n_embd
@@ -185,3 +187,128 @@ def together__wrong__larger(logits, others):
 
 def together__wrong__log2(logits, others):
     return ((logits.softmax(-1) + others.softmax(-1)) / 2).log2()
+
+
+# The third set.
+
+
+def parameters__right__third_formula(vocab_size, context_length, n_layer, n_embd):
+    block = 12 * n_embd**2 + 13 * n_embd
+    return (vocab_size + context_length) * n_embd + n_layer * block + 2 * n_embd
+
+
+def parameters__right__counted_on_meta(vocab_size, context_length, n_layer, n_embd):
+    sizes = dict(vocab_size=vocab_size, context_length=context_length)
+    with torch.device("meta"):
+        model = GPT(GPTConfig(**sizes, n_layer=n_layer, n_head=1, n_embd=n_embd))
+    return sum(weights.numel() for weights in set(model.parameters()))
+
+
+# wrong for every size: the head is counted once more, it is the token table
+def parameters__wrong__head_counted_again(vocab_size, context_length, n_layer, n_embd):
+    block = 12 * n_embd**2 + 13 * n_embd
+    tables = (2 * vocab_size + context_length) * n_embd
+    return tables + n_layer * block + 2 * n_embd
+
+
+# wrong for every size: the norm after the last block (2 C) is missing
+def parameters__wrong__last_norm_forgotten(vocab_size, context_length, n_layer, n_embd):
+    C = n_embd
+    attention = C * 3 * C + 3 * C + C * C + C
+    mlp = C * 4 * C + 4 * C + 4 * C * C + C
+    return (vocab_size + context_length) * C + n_layer * (attention + mlp + 4 * C)
+
+
+# wrong for every size: a norm has one number a channel, should be two
+def parameters__wrong__norms_without_shift(vocab_size, context_length, n_layer, n_embd):
+    C = n_embd
+    linear = 12 * C * C + 9 * C
+    return (vocab_size + context_length) * C + n_layer * (linear + 2 * C) + C
+
+
+# wrong for every size: the layer for queries, keys and values has no bias, should have 3 C
+def parameters__wrong__qkv_without_bias(vocab_size, context_length, n_layer, n_embd):
+    block = 12 * n_embd**2 + 10 * n_embd
+    return (vocab_size + context_length) * n_embd + n_layer * block + 2 * n_embd
+
+
+def training_days__right__formula(parameters, tokens, limit, mfu):
+    return 6 * parameters * tokens / (limit * mfu) / 86_400
+
+
+def training_days__right__step_by_step(parameters, tokens, limit, mfu):
+    operations = tokens * sum((2, 4)) * parameters
+    operations_a_day = limit * mfu
+    for unit in (60, 60, 24):
+        operations_a_day *= unit
+    return operations / operations_a_day
+
+
+# wrong for mfu 0.4: taken as percent, 100 times too long
+def training_days__wrong__mfu_as_percent(parameters, tokens, limit, mfu):
+    return 6 * parameters * tokens / (limit * mfu / 100) / 86_400
+
+
+# wrong for every input: a day of 24 * 60 seconds, 60 times too long
+def training_days__wrong__day_of_1440_seconds(parameters, tokens, limit, mfu):
+    return 6 * parameters * tokens / (limit * mfu) / (24 * 60)
+
+
+# wrong for every input: forward counted twice instead of once and backward twice, 4 instead of 6
+def training_days__wrong__four_operations(parameters, tokens, limit, mfu):
+    return 4 * parameters * tokens / (limit * mfu) / 86_400
+
+
+def power_law__right__polyfit(sizes, losses):
+    slope, height = np.polyfit(np.log(sizes), np.log(losses), 1)
+    return np.exp(height), -slope
+
+
+def power_law__right__covariance_base_ten(sizes, losses):
+    x = np.log10(np.asarray(sizes, dtype=float))
+    y = np.log10(np.asarray(losses, dtype=float))
+    dx, dy = x - x.mean(), y - y.mean()
+    power = -float(dx @ dy) / float(dx @ dx)
+    return 10 ** float(y.mean() + power * x.mean()), power
+
+
+# wrong for every factor but 1: e to a height in powers of ten, should be 10 to it
+def power_law__wrong__two_bases(sizes, losses):
+    slope, height = np.polyfit(np.log10(sizes), np.log10(losses), 1)
+    return math.exp(height), -slope
+
+
+def power_law__wrong__first_and_last_point(sizes, losses):
+    power = math.log(losses[0] / losses[-1]) / math.log(sizes[-1] / sizes[0])
+    return losses[0] * sizes[0] ** power, power
+
+
+def together__right__third_logaddexp(logits, others):
+    both = torch.logaddexp(logits.log_softmax(-1), others.log_softmax(-1))
+    return both - math.log(2)
+
+
+def together__right__stack_and_logsumexp(logits, others):
+    half = math.log(0.5)
+    stacked = torch.stack(
+        [scores - scores.logsumexp(dim=-1, keepdim=True) + half for scores in (logits, others)]
+    )
+    return stacked.logsumexp(dim=0)
+
+
+# wrong for models that differ: the mean of scores, should be of probabilities
+def together__wrong__third_mean_of_logits(logits, others):
+    return ((logits + others) / 2).log_softmax(dim=-1)
+
+
+def together__wrong__mean_of_log_p(logits, others):
+    return (logits.log_softmax(dim=-1) + others.log_softmax(dim=-1)) / 2
+
+
+# wrong for every input: ln of the sum, ln 2 too much
+def together__wrong__ln_of_the_sum(logits, others):
+    return torch.logaddexp(logits.log_softmax(dim=-1), others.log_softmax(dim=-1))
+
+
+def together__wrong__raw_scores_added(logits, others):
+    return torch.logaddexp(logits, others).log_softmax(dim=-1)

@@ -1,5 +1,7 @@
 """Answers to the exercises of notebook 21, written from its cards alone."""
 
+import math
+
 import numpy as np
 import torch
 
@@ -177,3 +179,110 @@ def head_shares__wrong__heads_reversed(weights, v, projection):
 def head_shares__wrong__divided_by_heads(weights, v, projection):
     H, _, D = v.shape
     return torch.einsum("htd,chd->htc", weights @ v, projection.view(-1, H, D)) / H
+
+
+# The third set.
+
+
+def induction_score__right__loop_over_t(weights, period):
+    T = weights.shape[-1]
+    looks = [weights[:, t, t - period + 1] for t in range(period, T)]
+    return torch.stack(looks).mean(dim=0)
+
+
+def induction_score__right__third_diagonal(weights, period):
+    line = weights.diagonal(offset=1 - period, dim1=1, dim2=2)
+    return line[:, 1:].mean(dim=1)  # the first entry is t = period - 1
+
+
+# wrong for every text: t = period - 1 is in the mean too, should begin at t = period
+def induction_score__wrong__one_place_too_early(weights, period):
+    return weights.diagonal(offset=1 - period, dim1=1, dim2=2).mean(dim=1)
+
+
+# wrong for a perfect induction head: 0, since it looks at t - period, should be one place later
+def induction_score__wrong__same_sign_instead_of_next(weights, period):
+    T = weights.shape[-1]
+    return torch.stack([weights[:, t, t - period] for t in range(period, T)]).mean(dim=0)
+
+
+# wrong for every causal head: rows and columns exchanged, 0 instead of its weight
+def induction_score__wrong__rows_and_columns_swapped(weights, period):
+    t = torch.arange(period, weights.shape[-1])
+    return weights[:, t - period + 1, t].mean(dim=1)
+
+
+# wrong for a perfect head, T = 8, period 5: 3/8, should be 1 (mean over the T - period places)
+def induction_score__wrong__divided_by_all_places(weights, period):
+    T = weights.shape[-1]
+    t = torch.arange(period, T)
+    return weights[:, t, t - period + 1].sum(dim=1) / T
+
+
+predicted_loss__right__third_ln_12 = math.log(12)
+
+
+predicted_loss__right__third_a_little_above = 2.6
+
+
+# wrong: as before, near 0; without the heads that copy, the answer is not known
+predicted_loss__wrong__stays_near_zero = 0.05
+
+
+# wrong: 12 is the perplexity of knowing nothing, the loss is its ln
+predicted_loss__wrong__perplexity = 12.0
+
+
+# wrong: logarithm to base ten, nats need the natural one, 2.48
+predicted_loss__wrong__log_ten = math.log10(12)
+
+
+# wrong: 1/12 is the probability of knowing nothing, its loss is 2.48
+predicted_loss__wrong__probability = 1 / 12
+
+
+def recovered__right__share_of_the_way(clean, corrupted, patched):
+    return (patched - corrupted) / (clean - corrupted)
+
+
+def recovered__right__one_minus_what_is_missing(clean, corrupted, patched):
+    missing = torch.sub(clean, patched)
+    way = torch.sub(clean, corrupted)
+    return 1 - missing.div(way)
+
+
+def head_shares__right__columns_of_each_head(weights, v, projection):
+    gathered = weights @ v
+    D = v.shape[-1]
+    return torch.stack([g @ projection[:, h * D : (h + 1) * D].T for h, g in enumerate(gathered)])
+
+
+def head_shares__right__third_einsum(weights, v, projection):
+    H, _, D = v.shape
+    by_head = projection.unflatten(1, (H, D))
+    return torch.einsum("hts,hsd,chd->htc", weights, v, by_head)
+
+
+# wrong for H > 1 and D > 1: head h gets columns h, h + H, ..., should be D side by side
+def head_shares__wrong__columns_interleaved(weights, v, projection):
+    H = len(v)
+    return torch.stack([weights[h] @ v[h] @ projection[:, h::H].T for h in range(H)])
+
+
+# wrong for heads that differ: the sum is right, but each head gets the same share of it
+def head_shares__wrong__layer_shared_out_evenly(weights, v, projection):
+    H, T, D = v.shape
+    joined = (weights @ v).transpose(0, 1).reshape(T, H * D)
+    return (joined @ projection.T / H).expand(H, T, -1).clone()
+
+
+# wrong for weights that are not symmetric: who asks and who is looked at are exchanged
+def head_shares__wrong__weights_transposed(weights, v, projection):
+    H, _, D = v.shape
+    by_head = projection.reshape(-1, H, D)
+    return torch.einsum("hst,hsd,chd->htc", weights, v, by_head)
+
+
+def head_shares__wrong__view_without_transposing(weights, v, projection):
+    H, _, D = v.shape
+    return weights @ v @ projection.reshape(H, D, -1)

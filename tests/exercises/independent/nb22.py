@@ -3,6 +3,7 @@
 from itertools import combinations
 from statistics import fmean, mean, median
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -274,3 +275,202 @@ def p_value__wrong__second_set_two_halves(first, second):
     seen = gap(range(n))
     ways = [gap(m) for m in combinations(range(len(every)), len(every) // 2)]
     return sum(w >= seen - 1e-9 for w in ways) / len(ways)
+
+
+# The third set.
+
+
+def rms_norm__right__by_the_formula(x, gain, eps):
+    mean_square = x.pow(2).mean(dim=-1, keepdim=True)
+    return gain * x / torch.sqrt(mean_square + eps)
+
+
+def rms_norm__right__einsum_in_float64(x, gain, eps):
+    wide = x.double()
+    square = torch.einsum("...c,...c->...", wide, wide) / x.shape[-1]
+    root = (square + eps).rsqrt()
+    return torch.einsum("...c,...,c->...c", wide, root, gain.double()).to(x.dtype)
+
+
+# wrong for small x or large eps: eps is added behind the root, should be under it
+def rms_norm__wrong__eps_outside_the_root(x, gain, eps):
+    return gain * x / (x.pow(2).mean(dim=-1, keepdim=True).sqrt() + eps)
+
+
+# wrong for two tokens of different length: one root for all of x, should be one a token
+def rms_norm__wrong__one_root_for_all(x, gain, eps):
+    return gain * x / torch.sqrt(x.pow(2).mean() + eps)
+
+
+# wrong for x (B, T, C): the mean runs over T, should run over the last dimension
+def rms_norm__wrong__dimension_one(x, gain, eps):
+    dim = 1 if x.dim() > 1 else 0
+    return gain * x * torch.rsqrt(x.square().mean(dim=dim, keepdim=True) + eps)
+
+
+# wrong for x whose mean is not 0, (3, 4): divided by the spread, should be by the root mean square
+def rms_norm__wrong__spread_instead_of_rms(x, gain, eps):
+    return gain * x / torch.sqrt(x.var(dim=-1, keepdim=True, correction=0) + eps)
+
+
+def may_look__right__two_comparisons(n, window):
+    i, j = torch.arange(n)[:, None], torch.arange(n)[None, :]
+    return (j <= i) & (i - j < window)
+
+
+def may_look__right__two_loops(n, window):
+    table = torch.zeros(n, n, dtype=torch.bool)
+    for i in range(n):
+        for j in range(max(0, i - window + 1), i + 1):
+            table[i, j] = True
+    return table
+
+
+# wrong for window 2, n 3: token 2 sees token 0, W + 1 tokens with itself, should be W
+def may_look__wrong__one_token_too_many(n, window):
+    return torch.ones(n, n, dtype=torch.bool).tril().triu(-window)
+
+
+# wrong for window 2, n 2: token 0 sees token 1, a later one
+def may_look__wrong__both_directions(n, window):
+    place = torch.arange(n)
+    return (place[:, None] - place[None, :]).abs() < window
+
+
+# wrong for window 2, n 2: rows and columns exchanged, token 0 sees 1 and 1 does not see 0
+def may_look__wrong__transposed(n, window):
+    row, column = torch.arange(n)[None, :], torch.arange(n)[:, None]
+    return (column <= row) & (column > row - window)
+
+
+# wrong for every n: no token sees itself
+def may_look__wrong__itself_left_out(n, window):
+    i, j = torch.arange(n)[:, None], torch.arange(n)
+    return (j < i) & (j >= i - window)
+
+
+_A, _B, _C = 3.4445, -4.7750, 2.0315
+
+
+def round_matrix__right__five_steps(matrix):
+    x = matrix / matrix.norm()
+    for _ in range(5):
+        square = x @ x.T
+        x = _A * x + _B * square @ x + _C * square @ square @ x
+    return x
+
+
+def round_matrix__right__lengths_of_the_svd(matrix):
+    U, s, Vt = torch.linalg.svd(matrix.double(), full_matrices=False)
+    s = s / s.square().sum().sqrt()
+    for _ in range(5):
+        s = s * (_A + s**2 * (_B + _C * s**2))
+    return ((U * s) @ Vt).to(matrix.dtype)
+
+
+# wrong for matrices of rank above 1: divided by the longest direction, should be by matrix.norm()
+def round_matrix__wrong__largest_length(matrix):
+    x = matrix / torch.linalg.matrix_norm(matrix, ord=2)
+    for _ in range(5):
+        square = x @ x.T
+        x = _A * x + (_B * square + _C * square @ square) @ x
+    return x
+
+
+# wrong for every matrix: x x^T is taken once before the loop, should be taken anew each time
+def round_matrix__wrong__square_taken_once(matrix):
+    x = matrix / matrix.norm()
+    square = x @ x.T
+    for _ in range(5):
+        x = _A * x + _B * square @ x + _C * square @ square @ x
+    return x
+
+
+# wrong for every matrix whose norm is not 1: the result is right, but the given matrix is changed
+def round_matrix__wrong__divides_in_place(matrix):
+    x = matrix.div_(matrix.norm())
+    for _ in range(5):
+        square = x @ x.T
+        x = _A * x + _B * square @ x + _C * square @ square @ x
+    return x
+
+
+# wrong for every matrix: four steps, should be five
+def round_matrix__wrong__four_steps(matrix):
+    x = matrix / matrix.norm()
+    for _ in range(1, 5):
+        square = x @ x.T
+        x = _A * x + _B * square @ x + _C * square @ square @ x
+    return x
+
+
+def p_value__right__sums_of_hands(first, second):
+    pool, n = [*first, *second], len(first)
+    middle = sum(pool) * n / len(pool)
+    found = abs(sum(first) - middle) - 1e-9
+    hands = [abs(sum(hand) - middle) >= found for hand in combinations(pool, n)]
+    return sum(hands) / len(hands)
+
+
+def p_value__right__dealt_recursively(first, second):
+    n, m = len(first), len(second)
+    pool = list(first) + list(second)
+    seen = abs(np.mean(first) - np.mean(second))
+
+    def deal(place, one, two):
+        if place == n + m:
+            far = abs(sum(one) / n - sum(two) / m)
+            return (1, 1) if far > seen or abs(far - seen) < 1e-9 else (0, 1)
+        hits = ways = 0
+        if len(one) < n:
+            h, w = deal(place + 1, [*one, pool[place]], two)
+            hits, ways = hits + h, ways + w
+        if len(two) < m:
+            h, w = deal(place + 1, one, [*two, pool[place]])
+            hits, ways = hits + h, ways + w
+        return hits, ways
+
+    hits, ways = deal(0, [], [])
+    return hits / ways
+
+
+def p_value__wrong__first_above_second_only(first, second):
+    pool, n = [*first, *second], len(first)
+    seen = mean(second) - mean(first)
+    ways = hits = 0
+    for chosen in combinations(range(len(pool)), n):
+        hand = [pool[i] for i in chosen]
+        rest = [pool[i] for i in range(len(pool)) if i not in chosen]
+        hits += mean(rest) - mean(hand) >= seen - 1e-9
+        ways += 1
+    return hits / ways
+
+
+def p_value__wrong__no_room_for_rounding(first, second):
+    pool, n, m = [*first, *second], len(first), len(second)
+    seen = abs(sum(first) / n - sum(second) / m)
+    hits = []
+    for chosen in combinations(range(n + m), n):
+        hand = [pool[i] for i in chosen]
+        rest = [pool[i] for i in range(n + m) if i not in chosen]
+        hits.append(abs(sum(hand) / n - sum(rest) / m) >= seen)
+    return sum(hits) / len(hits)
+
+
+def p_value__wrong__rest_taken_by_value(first, second):
+    pool, n = [*first, *second], len(first)
+    seen = abs(mean(first) - mean(second))
+    ways = hits = 0
+    for hand in combinations(pool, n):
+        rest = [x for x in pool if x not in hand] or [0.0]
+        hits += abs(mean(hand) - mean(rest)) >= seen - 1e-9
+        ways += 1
+    return hits / ways
+
+
+# wrong for hands of unequal size, [1] against [2, 3]: sums are compared, should be means
+def p_value__wrong__sums_instead_of_means(first, second):
+    pool, n = [*first, *second], len(first)
+    seen = abs(sum(first) - sum(second))
+    hands = [abs(2 * sum(h) - sum(pool)) >= seen - 1e-9 for h in combinations(pool, n)]
+    return sum(hands) / len(hands)
