@@ -5,7 +5,7 @@ scored (dynamic evaluation); `mixed`, the same with counters mixed in; and `coun
 no trained model. Encoder and decoder run the same loop, `bhushgpt.symbol_coding.code_symbols`.
 
 What makes it reproducible: both sides compute the same batches in the same order, torch on one
-thread, sums in numpy without a library for matrices, and only whole numbers reach the coder. A
+thread and with one library, sums in numpy without any, and only whole numbers reach the coder. A
 fingerprint of the arithmetic is in the file; a machine that computes otherwise says so at once.
 
 Lesson: notebook 19.
@@ -24,6 +24,7 @@ import numpy as np
 import torch
 
 from bhushgpt.arithmetic_coding import Decoder, Encoder
+from bhushgpt.cpu_settings import float32_products_as_shipped
 from bhushgpt.errors import UserError, nearest
 from bhushgpt.language_model import LanguageModel
 from bhushgpt.mixing import MixedPredictor
@@ -56,12 +57,16 @@ class Progress:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch compute on one thread, so that sums are added up in one order."""
+def one_order() -> Iterator[None]:
+    """Let torch add up in one order: on one thread, with the library that it comes with.
+
+    Training may have let in another (`fast_float32_products`); who reads the file need not.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with float32_products_as_shipped():
+            yield
     finally:
         torch.set_num_threads(before)
 
@@ -104,7 +109,7 @@ def compressing(
     symbols = to_symbols(data, tokenizer)
     if lanes is None:
         lanes = min(16, max(1, len(symbols) // 1024))
-    with one_thread():
+    with one_order():
         setting = _Setting(mode, model, tokenizer, primer, tables, len(symbols), lanes)
         coder, done = Encoder(), 0
         for step in code_symbols(coder, len(symbols), lanes, wanted=symbols, **setting.predictors):
@@ -143,7 +148,7 @@ def decompressing(
     if tokenizer is None:
         raise UserError("This file was written with a tokenizer of its own: give the same one.")
     symbols: list[np.ndarray] = []
-    with one_thread():
+    with one_order():
         setting = _Setting(mode, model, tokenizer, primer, tables, count, lanes)
         if setting.digest != digest:
             raise UserError(

@@ -18,8 +18,9 @@ from bhushgpt.compression import (
     compressing,
     decompress,
     decompressing,
-    one_thread,
+    one_order,
 )
+from bhushgpt.cpu_settings import PERMISSION, _settings
 from bhushgpt.errors import UserError
 from bhushgpt.gpt import GPT, GPTConfig
 from bhushgpt.mixing import MixedPredictor
@@ -178,7 +179,7 @@ def test_a_model_that_learned_before_it_scored_cannot_be_decoded(leaks) -> None:
         reader.future = future if leaks else None
         return {"reader": reader}
 
-    with one_thread():
+    with one_order():
         size, back = round_trip(symbols, make)
         honest, _ = round_trip(symbols, lambda _: {"reader": model_reader()})
     assert (back == symbols.tolist()) is not leaks
@@ -224,7 +225,7 @@ def test_counters_that_learned_before_they_scored_cannot_be_decoded(leaks) -> No
 def test_the_file_is_as_long_as_the_surprises_that_were_scored() -> None:
     symbols = to_symbols(DATA[:100], TOKENIZER)
     reader, bits = model_reader(), 0.0
-    with one_thread():
+    with one_order():
         for symbol in symbols:
             bits -= np.log2(reader.distribution()[0, symbol])
             reader.push(np.array([symbol]))
@@ -263,6 +264,20 @@ def test_the_number_of_threads_changes_nothing(mode) -> None:
     finally:
         torch.set_num_threads(before)
     assert files[0] == files[1]
+
+
+@pytest.mark.skipif(_settings() is None, reason="this torch multiplies with one library")
+def test_what_training_lets_in_changes_no_file() -> None:
+    model, library = make_model(n_embd=64, context_length=16), _settings()
+    before = library.fp32_precision
+    try:
+        library.fp32_precision = "none"
+        file = compress(DATA, model, TOKENIZER, lanes=8)
+        library.fp32_precision = PERMISSION
+        assert compress(DATA, model, TOKENIZER, lanes=8) == file
+        assert library.fp32_precision == PERMISSION
+    finally:
+        library.fp32_precision = before
 
 
 def test_another_process_with_two_threads_reads_the_file(tmp_path) -> None:
