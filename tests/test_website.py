@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tools.curriculum import ROOT, read_curriculum
-from tools.website import FRONT_BYTES, PAGE_BYTES, faults, read_by, reference
+from tools.website import FRONT_BYTES, PAGE_BYTES, constraints, faults, read_by, reference
 
 GOOD = '<h1 id="top">T</h1><a href="sub/b.html#there">b</a><img src="p.png"><a href="#top">up</a>'
 
@@ -78,3 +78,12 @@ def test_the_reference_has_every_core_module_and_every_room():
 def test_the_front_page_names_what_its_model_read(tmp_path, corpus, words):
     (tmp_path / "run.json").write_text(json.dumps({"corpus": corpus}), encoding="utf-8")
     assert read_by(tmp_path) == words
+
+
+def test_what_pip_is_to_keep_are_names_and_versions_alone():
+    """pip refuses constraints with extras and folders, and nothing could be installed."""
+    pinned = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    assert re.search(r"\[.+\]==", pinned) and "\n-e ." in pinned
+    lines = constraints().splitlines()
+    assert [line for line in lines if not re.fullmatch(r"[\w.-]+==[\w.]+( *;.*)?", line)] == []
+    assert len(lines) == pinned.count("==") - sum(line.count("==") - 1 for line in lines)

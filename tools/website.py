@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -176,8 +177,17 @@ def install(requirements: str) -> None:
         return
     print("Installing", ", ".join(name for name, _ in names))
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    # The constraint keeps what the course was tested with.
-    subprocess.run([*pip, "-r", requirements, "-c", "requirements.txt"], cwd=ROOT, check=True)
+    with tempfile.TemporaryDirectory() as folder:
+        kept = Path(folder, "constraints.txt")
+        kept.write_text(constraints(), encoding="utf-8")
+        subprocess.run([*pip, "-r", requirements, "-c", str(kept)], cwd=ROOT, check=True)
+
+
+def constraints() -> str:
+    """Return what the course was tested with as pip keeps to it: names and versions alone."""
+    pinned = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    parts = re.findall(r"^([\w.-]+)(?:\[.*?\])?(==.*\n)", pinned, re.MULTILINE)
+    return "".join(name + version for name, version in parts)
 
 
 def _has(name: str, version: str) -> bool:
