@@ -152,6 +152,12 @@ def _check_target_probability(answer) -> str | None:
             "exp(1000) is infinite, so by hand it ends in nan: take the largest score off all of a "
             "row first, or let softmax do that."
         )
+    mixed = torch.tensor([[[1000.0, 999.0, 998.0], [3.0, 1.0, 2.0]]])
+    if not torch.allclose(answer(mixed, targets), _target_probability(mixed, targets), atol=1e-3):
+        return (
+            "beside a row of scores near 1000 a row near 0 comes out wrong: each row's own largest "
+            "score must go, not that of the whole table."
+        )
     return None
 
 

@@ -225,6 +225,8 @@ def _check_stop(answer: Answer, prompt: Tensor) -> str | None:
         return f"the text must end with the stop token 8, but it goes {text}."
     if answer(_Counting(), prompt, 2, 3).shape[1] != 8:
         return "the stop token of the prompt ended the text: only a new one does."
+    if answer(_Counting(), prompt, 2, 6).shape[1] != 8:
+        return "a prompt that ends with the stop token is not continued: look at new tokens alone."
     if answer(_Counting(), prompt, 0, 19).shape[1] != 6:
         return "n_tokens = 0 asks for no token at all: the prompt comes back as it is."
     if answer(_Counting(), torch.tensor([[17, 18]]), 5, 0)[0].tolist() != [17, 18, 19, 0]:

@@ -297,8 +297,8 @@ def _check_recovered(answer: Answer) -> str | None:
     expected = _recovered(*parts)
     if first := mistake_in(answer(*parts), expected, _recovered_mistakes(*parts)):
         return first
-    one = [torch.tensor(value) for value in (2.0, 4.0, 3.0)]
-    if not same(answer(*one), torch.tensor(0.5)):
+    one = [torch.tensor([value]) for value in (2.0, 4.0, 3.0)]
+    if not same(answer(*one), torch.tensor([0.5])):
         return "if the clean value is the lower one, the way goes down: 2, 4 and 3 give a half."
     return None
 

@@ -286,6 +286,10 @@ def stops_at_the_prompt(model, ids, n_tokens, stop):
     return loop(model, ids, n_tokens, stop, stop_in_prompt=True)
 
 
+def stops_where_the_prompt_ends(model, ids, n_tokens, stop):
+    return ids if ids[0, -1] == stop else loop(model, ids, n_tokens, stop)
+
+
 def writes_one_at_least(model, ids, n_tokens, stop):
     return write_until.reference(model, ids, max(n_tokens, 1), stop)
 
@@ -313,6 +317,7 @@ def test_the_kill_table_of_write_until() -> None:
             leaves_out_the_stop: "the stop token itself belongs to the text",
             never_stops: "must end with the stop token 8",
             stops_at_the_prompt: "only a new one does",
+            stops_where_the_prompt_ends: "look at new tokens alone",
         },
     )
 
