@@ -150,7 +150,8 @@ def test_the_command_and_its_workers_stay_far_below_500_mib(tmp_path):
     assert process.returncode == 0, said
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert sum(manifest["documents"].values()) == 4000
-    assert 2**24 < peak < 400 * 2**20
+    # 204 MiB three times over: the command and two workers, 68 each. One that loads torch has 250.
+    assert 120 * 2**20 < peak < 300 * 2**20
 
 
 def test_the_real_pages_by_name(tmp_path, capsys):
