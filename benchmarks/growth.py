@@ -212,12 +212,13 @@ def forecasts(tree: Tree) -> dict[str, float]:
                 said, begin = line, time.perf_counter()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode, took = os.waitstatus_to_exitcode(status), time.perf_counter() - begin
-        match = re.search(r"about ([\d,]+) MiB .* about ([\d,.]+) (\w+) at", said)
+        match = re.search(r"about ([\d,.]+) ([KMG])iB .* about ([\d,.]+) (\w+) at", said)
         if process.returncode or not match:
             raise RuntimeError(said or "no forecast")
-        memory, seconds = (float(match[n].replace(",", "")) for n in (1, 2))
+        memory, seconds = (float(match[n].replace(",", "")) for n in (1, 3))
+        memory *= {"K": 1 / 1024, "M": 1, "G": 1024}[match[2]]
         found[f"{name}: memory said / taken"] = memory / (usage.ru_maxrss / 1024 - empty)
-        found[f"{name}, {steps} steps: time said / taken"] = seconds * UNITS[match[3]] / took
+        found[f"{name}, {steps} steps: time said / taken"] = seconds * UNITS[match[4]] / took
     return found
 
 
