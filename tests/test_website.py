@@ -71,7 +71,8 @@ def test_the_reference_has_every_core_module_and_every_room():
 @pytest.mark.parametrize(
     ("corpus", "words"),
     [
-        ("sherlock", "one book, *The Adventures of Sherlock Holmes*"),
+        ("sherlock", "*The Adventures of Sherlock Holmes*"),
+        ("tinystories", "*TinyStories (a sample)*"),
         ("/home/ada/mine.txt", "one text"),
     ],
 )

@@ -107,7 +107,7 @@ def read_by(run: Path) -> str:
     """Return, for a sentence, what the model of a run learned from."""
     corpus = str(RunFolder.open(run).record["corpus"])
     known = corpora().get(corpus)
-    return f"one book, *{known.title}*" if known else "one text"
+    return f"*{known.title}*" if known else "one text"
 
 
 def put_model(source: Path, run: Path) -> None:
