@@ -103,16 +103,16 @@ def evaluation(tree: Tree) -> dict[str, float]:
 
 
 def one_file(tree: Tree) -> dict[str, float]:
-    """2: one file of lines, prepared by one worker and by two."""
+    """2: one file of lines of 256 MB, prepared with GPT-2's tokens by one worker and by two."""
     file = tree.work / "pages.jsonl"
     with file.open("w") as stream:
-        for page in range(20_000):
+        for page in range(34_000):
             text = " ".join(WORDS.format(page * 97 + n) for n in range(90))
             stream.write(json.dumps({"text": text}) + "\n")
     speeds = []
     for workers in (1, 2):
         out = tree.work / f"tokens{workers}"
-        words = ("prepare", file, "--tokenizer", "bytes", "--out", out, "--workers", workers)
+        words = ("prepare", file, "--tokenizer", "gpt2", "--out", out, "--workers", workers)
         speeds.append(file.stat().st_size / 1e6 / tree.run(*words)[0])
     return {
         "one JSONL, 1 worker (MB/s)": speeds[0],
@@ -120,42 +120,30 @@ def one_file(tree: Tree) -> dict[str, float]:
     }
 
 
-STEPS = """
-import bhushgpt, torch, subprocess, numpy as np
-from bhushgpt.presets import build_model, preset
-from bhushgpt.batches import Batches
-from bhushgpt.training import TrainState, train
-torch.set_num_threads(2)
-config = preset("gpt-v1-smoke", 79, steps=400)
-batches = Batches(np.arange(9999) % 79, config.training.batch_size, config.model.context_length)
-def step():
-    times, begin = [], time.perf_counter()
-    state = TrainState.fresh(build_model(config), config.training)
-    for _ in train(state, batches, config.training):
-        now = time.perf_counter()
-        times.append(now - begin)
-        begin = now
-        if sum(times) > 8:
-            break
-    return 1000 * statistics.mean(times[5:])
-step()
-idle = step()
-busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
-try:
-    beside = step()
-finally:
-    busy.kill()
-print(json.dumps([idle, beside]))
-"""
-
-
 def busy(tree: Tree) -> dict[str, float]:
-    """3: a step of the smallest model by itself, and beside a busy core."""
-    idle, beside = tree.script(STEPS)
-    return {
-        "step of the smallest model, idle (ms)": idle,
-        "beside a busy core (times)": beside / idle,
-    }
+    """3: training the two smallest models by themselves, and beside a busy core."""
+    corpus, found = english(tree.work / "small.txt", 0.1), {}
+    for name, steps in (("gpt-v1-smoke", 300), ("gpt-v1", 25)):
+        words = ("train", "--preset", name, "--corpus", corpus, "--steps", steps)
+        words = (*words, "--precision", "float32")
+        speeds: dict[bool, list[float]] = {False: [], True: []}
+        for turn in range(6):
+            beside = bool(turn % 2)
+            out = tree.work / f"{name}-{turn}"
+            other = subprocess.Popen([sys.executable, "-c", "while True: pass"]) if beside else None
+            try:
+                tree.run(*words, "--out", out)
+            finally:
+                if other:
+                    other.kill()
+                    other.wait()
+            lines = (out / "history.jsonl").read_text().splitlines()
+            times = [json.loads(line)["seconds"] for line in lines]
+            speeds[beside].append(1000 * statistics.mean(times[5:]))
+        idle = statistics.median(speeds[False])
+        found[f"a step of {name}, idle (ms)"] = idle
+        found[f"{name} beside a busy core (times)"] = statistics.median(speeds[True]) / idle
+    return found
 
 
 def start(tree: Tree) -> dict[str, float]:
@@ -217,7 +205,8 @@ def forecasts(tree: Tree) -> dict[str, float]:
             raise RuntimeError(said or "no forecast")
         memory, seconds = (float(match[n].replace(",", "")) for n in (1, 3))
         memory *= {"K": 1 / 1024, "M": 1, "G": 1024}[match[2]]
-        found[f"{name}: memory said / taken"] = memory / (usage.ru_maxrss / 1024 - empty)
+        taken = usage.ru_maxrss / 1024 - (0 if "with Python" in said else empty)
+        found[f"{name}: memory said / taken"] = memory / taken
         found[f"{name}, {steps} steps: time said / taken"] = seconds * UNITS[match[4]] / took
     return found
 

@@ -30,4 +30,4 @@ import os
 # Read by GNU OpenMP when torch is loaded, so it helps whoever imports this before torch. Its
 # threads wait by spinning: beside another program that keeps a core busy, the default makes a step
 # of a small model tens to hundreds of times slower.
-os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")

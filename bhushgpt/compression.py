@@ -21,10 +21,9 @@ from dataclasses import dataclass
 from typing import ParamSpec
 
 import numpy as np
-import torch
 
 from bhushgpt.arithmetic_coding import Decoder, Encoder
-from bhushgpt.cpu_settings import float32_products_as_shipped
+from bhushgpt.cpu_settings import float32_products_as_shipped, threads
 from bhushgpt.errors import UserError, nearest
 from bhushgpt.language_model import LanguageModel
 from bhushgpt.mixing import MixedPredictor
@@ -62,13 +61,8 @@ def one_order() -> Iterator[None]:
 
     Training may have let in another (`fast_float32_products`); who reads the file need not.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with float32_products_as_shipped():
-            yield
-    finally:
-        torch.set_num_threads(before)
+    with threads(1), float32_products_as_shipped():
+        yield
 
 
 def compressing(

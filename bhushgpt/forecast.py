@@ -25,6 +25,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from bhushgpt.cpu_settings import threads_for
 from bhushgpt.devices import abilities, describe_device, synchronize
 from bhushgpt.environment import memory_size
 from bhushgpt.errors import UserError
@@ -42,7 +43,7 @@ SMALL_TABLE = 2**24
 # Deeper models are counted by their first two layers.
 FEW_LAYERS = 3
 # A process on the CPU grows by more than its tensors, since the allocator leaves gaps between them:
-# by 1.2 to 1.7 times as much in thirteen runs of nine presets, and by some MiB for its threads.
+# by 1.2 to 1.7 times as much in thirteen runs of eight presets, and by some MiB for its threads.
 HOST_GROWTH, HOST_START = 1.4, 4 * 2**20
 
 
@@ -63,12 +64,16 @@ class Forecast:
     """Time for what else the run does: looking at the held-out text, and its results."""
     tokens_per_second: float
     """Training speed of the timed steps."""
+    process_bytes: int = 0
+    """What the process held before: Python, torch and the other libraries. 0 if it is not said."""
 
     def __str__(self) -> str:
         part = "" if self.trained == self.parameters else f", {self.trained:,} of them trained"
+        memory = memory_size(self.memory_bytes + self.process_bytes)
+        where = "with Python and torch" if self.process_bytes else "on top of Python and torch"
         return (
-            f"{self.parameters:,} parameters{part}, about {memory_size(self.memory_bytes)} on "
-            f"top of Python and torch, about {_duration(self.seconds + self.other_seconds)} at "
+            f"{self.parameters:,} parameters{part}, about {memory} {where}, about "
+            f"{_duration(self.seconds + self.other_seconds)} at "
             f"{self.tokens_per_second:,.0f} tokens/s"
         )
 
@@ -412,7 +417,8 @@ def step_seconds(
     # A part of r rows takes a + b r; where it is too large to try, two small sizes tell a and b.
     sizes = [whole] if 2 * few > whole else [few, 2 * few]
     rows = [sizes[-1], *sizes * timed_steps]
-    times = _timed(config, model, _Rows(batches, rows), loss_function, len(rows))[1:]
+    with threads_for(step_operations(config)):
+        times = _timed(config, model, _Rows(batches, rows), loss_function, len(rows))[1:]
     first, last = median(times[:: len(sizes)]), median(times[len(sizes) - 1 :: len(sizes)])
     part = last
     if len(sizes) == 2:
@@ -455,9 +461,14 @@ def _trial_rows(config: RunConfig, device: torch.device) -> int:
     rows = config.training.batch_size // config.training.accumulation_steps
     if not abilities(device).host:
         return rows
-    # Forward and backward take about six operations per weight and token.
-    work = 6 * parameter_count(config) * config.model.context_length
-    return max(1, min(rows, round(TRIAL_WORK / work)))
+    return max(1, min(rows, round(TRIAL_WORK * rows / step_operations(config))))
+
+
+def step_operations(config: RunConfig) -> float:
+    """Return about how many floating-point operations a part of a step takes, there and back."""
+    training = config.training
+    tokens = config.model.context_length * training.batch_size / training.accumulation_steps
+    return 6 * parameter_count(config) * tokens
 
 
 def loading_memory(config: RunConfig, *, optimizer: bool = False) -> int:

@@ -222,6 +222,7 @@ def test_what_is_free_and_was_held_is_asked_of_the_card(monkeypatch):
     monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 100)
     monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: 30)
     assert devices.free_memory("cuda") == 7 and devices.free_memory("mps") == 70
+    assert devices.process_memory("cuda") == 0 < devices.process_memory("cpu")
     assert devices.peak_memory("cuda") == 4 and devices.peak_memory("mps") is None
 
 

@@ -1,4 +1,4 @@
-"""What helps training on a CPU: freed memory is kept, and threads that wait do not spin."""
+"""What helps on a CPU: freed memory is kept, threads that wait do not spin, little work has one."""
 
 import os
 import platform
@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from bhushgpt import cpu_settings
 from bhushgpt.cpu_settings import keep_freed_memory
@@ -51,7 +52,7 @@ def test_other_devices_and_libraries_are_left_alone(monkeypatch):
     keep_freed_memory.cache_clear()
 
 
-@pytest.mark.parametrize(("own", "found"), [(None, "20000"), ("7", "7")])
+@pytest.mark.parametrize(("own", "found"), [(None, "3000"), ("7", "7")])
 def test_threads_do_not_spin_for_long_once_the_package_is_imported(own, found):
     environment = {k: v for k, v in os.environ.items() if k != "GOMP_SPINCOUNT"}
     if own:
@@ -73,4 +74,13 @@ def test_notebooks_started_by_make_lab_do_not_spin_either(monkeypatch, tmp_path)
 
     monkeypatch.setattr(lab.subprocess, "run", started)
     assert lab.main([]) == 0
-    assert seen["GOMP_SPINCOUNT"] == "20000"
+    assert seen["GOMP_SPINCOUNT"] == "3000"
+
+
+@pytest.mark.parametrize(("operations", "number"), [(45e6, 1), (1e9, 2)])
+def test_little_work_is_done_by_one_thread_and_the_others_are_back_afterwards(operations, number):
+    with cpu_settings.threads(2):
+        with pytest.raises(ZeroDivisionError), cpu_settings.threads_for(operations):
+            assert torch.get_num_threads() == number
+            1 / 0  # noqa: B018
+        assert torch.get_num_threads() == 2

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from bhushgpt.corpus import load_text
+from bhushgpt.cpu_settings import threads
 from bhushgpt.errors import UserError
 from bhushgpt.generation import Sampling, complete_text, prompt_ids
 from bhushgpt.presets import build_model, preset
@@ -35,6 +36,16 @@ def start(text, out, **more):
 
 
 WORLD = World(device=torch.device("cpu"))
+
+
+@pytest.mark.parametrize(("batch_size", "number"), [(8, 1), (32, 2)])
+def test_a_small_step_has_one_thread_and_a_larger_one_all(batch_size, number, tmp_path):
+    seen = set()
+    with threads(2), Interruption() as interruption:
+        session = start("sherlock", tmp_path / "run", steps=2, changes={"batch_size": batch_size})
+        session.model.register_forward_hook(lambda *_: seen.add(torch.get_num_threads()))
+        session.train(interruption)
+        assert seen == {number} and torch.get_num_threads() == 2
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])

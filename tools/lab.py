@@ -79,7 +79,7 @@ def main(arguments: list[str]) -> int:
             "notebooks, and comes here if you rename yours."
         )
     # As in bhushgpt/__init__.py, which a kernel may import after torch.
-    environment = {"GOMP_SPINCOUNT": "20000", **os.environ}
+    environment = {"GOMP_SPINCOUNT": "3000", **os.environ}
     command = [sys.executable, "-m", "jupyter", "lab", str(own / FIRST), *arguments]
     try:
         return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode

@@ -35,7 +35,7 @@ def kernel_environment() -> None:
     """Make every kernel started from here the one of this environment, with inline pictures."""
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
-    os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as `make lab` does; see bhushgpt/__init__
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # as `make lab` does; see bhushgpt/__init__
 
 
 def complaint(path: Path, cell: NotebookNode, index: int, error: str) -> str:

@@ -15,6 +15,7 @@ from tyro.conf import arg
 
 from bhushgpt.commands.flags import DECIMAL, FOLDER, WHOLE, Device, decimal
 from bhushgpt.conversation import Conversation
+from bhushgpt.cpu_settings import threads_for
 from bhushgpt.devices import pick_device
 from bhushgpt.errors import UserError, nearest
 from bhushgpt.files import write_atomically
@@ -73,7 +74,8 @@ class Chat:
             f"{checkpoint.config.preset} continues what you write; it sees the last "
             f"{model.context_length} tokens.\n/help lists the commands."
         )
-        return session.run()
+        with threads_for(2 * model.parameter_count()):
+            return session.run()
 
 
 class _Session:

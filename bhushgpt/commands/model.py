@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from bhushgpt.commands.flags import CORPUS, DECIMAL, FOLDER, WHOLE, Device, Flag
+from bhushgpt.cpu_settings import threads_for
 from bhushgpt.devices import pick_device
 from bhushgpt.environment import command, python_command
 from bhushgpt.errors import UserError
@@ -94,8 +95,9 @@ class Complete:
             )
         print(prompt, end="", flush=True)
         parts = (model, tokenizer, prompt, self.tokens, sampling)
-        for piece in complete_text(*parts, exact=self.exact):
-            print(piece, end="", flush=True)
+        with threads_for(2 * model.parameter_count()):
+            for piece in complete_text(*parts, exact=self.exact):
+                print(piece, end="", flush=True)
         print()
         return 0
 

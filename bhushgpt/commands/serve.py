@@ -11,6 +11,7 @@ from typing import Annotated
 from tyro.conf import arg
 
 from bhushgpt.commands.flags import FOLDER, WHOLE, Device, Flag
+from bhushgpt.cpu_settings import threads_for
 from bhushgpt.devices import pick_device
 from bhushgpt.interop import Server
 from bhushgpt.language_model import LanguageModel
@@ -36,7 +37,8 @@ class Serve:
         model = checkpoint.state.model
         assert isinstance(model, LanguageModel)
         title = f"A small GPT ({checkpoint.config.preset})"
-        with Server(model, checkpoint.tokenizer, title=title, port=self.port) as server:
+        few = threads_for(2 * model.parameter_count())
+        with few, Server(model, checkpoint.tokenizer, title=title, port=self.port) as server:
             print(f"Open {server.address} in a browser. Ctrl-C ends it.", flush=True)
             if self.open:
                 webbrowser.open(server.address)

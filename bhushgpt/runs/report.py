@@ -19,6 +19,7 @@ from typing import Any, cast
 
 import torch
 
+from bhushgpt.devices import process_memory
 from bhushgpt.diagnosis import memory_explained
 from bhushgpt.environment import command, memory_size
 from bhushgpt.errors import UserError
@@ -74,19 +75,24 @@ def _expectation(session: Session) -> str:
             f"{session.model.parameter_count():,} parameters, at most {memory_size(memory)} a "
             "process on top of Python and torch"
         )
+    process = process_memory(world.device)
     with memory_explained(config, world.device, how):
         parts = (config, session.model, session.batches, world.device)
         found = forecast(*parts, loss_function=session.loss, maker=how)
     seconds, counting = tried_results(session)
     # At the end the model is still there, and its optimizer; the text is all along.
-    end = 4 * (found.parameters + 3 * found.trained) + counting
-    memory = max(found.memory_bytes, end) + session.text.memory_bytes
-    return str(dataclasses.replace(found, memory_bytes=memory, other_seconds=seconds))
+    weights, text = 4 * found.parameters, session.text.memory_bytes
+    memory = max(found.memory_bytes, weights + 12 * found.trained + counting) + text
+    if process:  # the model and the text are there already
+        process = max(0, process - weights - text) + PICTURES
+    told = dataclasses.replace(found, memory_bytes=memory, process_bytes=process)
+    return str(dataclasses.replace(told, other_seconds=seconds))
 
 
 # Of the text that is counted at the end so much is tried beforehand; of what the model predicts and
 # writes, what a moment allows.
 TRIED = 1 / 16
+PICTURES = 25 * 2**20  # bytes of matplotlib, which is loaded last
 
 
 def tried_results(session: Session) -> tuple[float, int]:

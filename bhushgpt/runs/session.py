@@ -19,9 +19,11 @@ import numpy as np
 from tqdm import tqdm
 
 from bhushgpt.batches import Batches
+from bhushgpt.cpu_settings import threads_for
 from bhushgpt.diagnosis import SpikeDetector, explain_non_finite, memory_explained
 from bhushgpt.evaluation import Evaluation, evaluate, windows_at_once
 from bhushgpt.files import NoRoom, one_writer
+from bhushgpt.forecast import step_operations
 from bhushgpt.language_model import LanguageModel
 from bhushgpt.presets import RunConfig
 from bhushgpt.runs.fine_tuning import Origin
@@ -250,6 +252,7 @@ class Session:
             where = self.world.device
             how = self.loss.acceleration
             stack.enter_context(memory_explained(self.config, where, how))
+            stack.enter_context(threads_for(step_operations(self.config)))
             # A third of a step's operations makes gradients of weights, of those trained alone.
             weights = (2 * self.model.parameter_count() + self.model.trained_count()) // 3
             log = RunLog(self.run, weights, limit, board, writes=self.world.is_main)
