@@ -274,7 +274,7 @@ def tiny_rate(healthy: Recipe) -> Recipe:
 
 def huge_rate(healthy: Recipe) -> Recipe:
     """A learning rate copied from a tutorial on plain gradient descent."""
-    return healthy.but(learning_rate=1.0, max_grad_norm=math.inf)
+    return healthy.but(learning_rate=3.0, max_grad_norm=math.inf)
 
 
 def tied_as_it_comes(healthy: Recipe) -> Recipe:
