@@ -305,7 +305,7 @@ def measured(names: list[str]) -> dict[str, Any]:
 def table(record: dict[str, Any]) -> str:
     """Return the ladder as Markdown, from the worst guesser to the best."""
     lines = [
-        "| | what it is | lesson | nats | bits | parameters | seconds |",
+        "| guesser | what it is | lesson | nats | bits | parameters | seconds |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, row in _best_last(record):

@@ -107,7 +107,7 @@ def test_training_says_parameters_memory_and_time_first_and_the_ladder_last(
     assert train("--corpus", own_text, "--out", tmp_path / "run") == 0
     out = capsys.readouterr().out
     assert "parameters, about" in out.split("uniform")[0]
-    assert "MiB" in out.split("uniform")[0]
+    assert "iB with Python and torch" in out.split("uniform")[0]
     assert "tokens/s" in out.split("uniform")[0]
     assert "gpt-v1-smoke" in out.split("n-gram")[-1]
     assert "bhushgpt complete --run" in out

@@ -31,7 +31,7 @@ if sys.version_info < OLDEST:  # an older one can read this file this far
     )
 
 ROOT = Path(__file__).resolve().parent.parent
-TORCH_RANGE = ((2, 10), (2, 14))  # from, below: as in pyproject.toml
+TORCH_RANGE = ((2, 10), (2, 16))  # from, below: as in pyproject.toml
 INPUTS = ("requirements.txt", "pyproject.toml", "tools/install.py")
 
 GET_BOOK = """
