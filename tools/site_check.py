@@ -87,6 +87,7 @@ def look(browser: Any, address: str, name: str) -> list[str]:
             found.append(f"{undescribed} pictures are not described")
         for screen, (width, height) in SCREENS.items():
             page.set_viewport_size({"width": width, "height": height})
+            page.wait_for_timeout(500)  # the theme makes what scrolls now a stop for the keyboard
             SHOTS.mkdir(parents=True, exist_ok=True)
             shot = f"{name.replace('/', '_')}_{theme}_{screen}.png"
             page.screenshot(path=SHOTS / shot)
