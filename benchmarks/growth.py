@@ -1,7 +1,7 @@
 """What ten things cost, in this checkout and in an older one beside it.
 
     python benchmarks/growth.py                    this checkout
-    python benchmarks/growth.py --before PATH      an older one, too; about ten minutes in all
+    python benchmarks/growth.py --before PATH      an older one, too; about twenty minutes in all
     python benchmarks/growth.py --only 5 8         some of the rows
     python benchmarks/growth.py --json FILE        the numbers, to keep
 
