@@ -163,29 +163,61 @@ def large() -> Study:
     return Study(says=says, trials=trials, evaluate_every=170)
 
 
-def _record(steps: int, dropout: float, **study: Any) -> Study:
-    """Return a study of one run of the size A, today's parts, with Muon."""
+def record(trials: dict[str, Trial], **study: Any) -> Study:
+    """Return a study that asks how far today's parts and Muon come in so many minutes."""
+    return Study(trials=trials, evaluate_every=500, **study)
+
+
+def budget(
+    steps: int,
+    shape: tuple[int, int, int],
+    *,
+    context: int = 128,
+    batch: int = 32,
+    dropout: float = 0.0,
+    **training: Any,
+) -> Trial:
+    """Return one run of today's parts: layers, heads and channels, and how long."""
+    n_layer, n_head, n_embd = shape
     model = partial(
-        ModernConfig, context_length=128, n_layer=8, n_head=8, n_embd=256, dropout=dropout
+        ModernConfig,
+        context_length=context,
+        n_layer=n_layer,
+        n_head=n_head,
+        n_embd=n_embd,
+        dropout=dropout,
     )
-    training = MuonConfig(steps=steps, batch_size=64, warmup_steps=20, schedule="linear")
-    trials = {f"today's parts, {steps} steps": Trial(model=model, training=training, seeds=1)}
-    return Study(trials=trials, evaluate_every=max(100, steps // 10), **study)
+    settings = {"warmup_steps": 20, "schedule": "linear"} | training
+    return Trial(
+        model=model, training=MuonConfig(steps=steps, batch_size=batch, **settings), seeds=1
+    )
 
 
 STUDIES: dict[str, Callable[[], Study]] = {
     "parts": parts,
     "modern": modern,
     "large": large,
-    "shakespeare": lambda: _record(
-        1000, 0.2, text="shakespeare", says="Tiny Shakespeare: at most 1.47 in 12 minutes?"
+    "shakespeare": lambda: record(
+        {
+            "3 minutes": budget(2000, (4, 4, 128), context=64),
+            "12 minutes": budget(2400, (6, 6, 192), dropout=0.1),
+        },
+        text="shakespeare",
+        says="Tiny Shakespeare: at most 1.60 in 3 minutes, 1.47 in 12?",
     ),
-    "tinystories": lambda: _record(
-        1200, 0.0, text="tinystories", says="TinyStories: at most 0.8410 in 9 minutes?"
+    "tinystories": lambda: record(
+        {"9 minutes": budget(1800, (6, 6, 192))},
+        text="tinystories",
+        says="TinyStories: at most 0.8410 in 9 minutes, 0.75 in 30?",
     ),
-    "holmes": lambda: _record(2500, 0.3, says="Holmes: at most 1.26 in 30 minutes?"),
-    "holmes-80-20": lambda: _record(
-        2500, 0.3, held_out=0.2, says="Holmes: at most 1.26 in 30 minutes, a fifth held out?"
+    "holmes": lambda: record(
+        {"15 minutes": budget(3000, (6, 6, 192), dropout=0.25)},
+        says="Holmes: at most 1.26 in 30 minutes?",
+    ),
+    "holmes-80-20": lambda: record(
+        {"15 minutes": budget(3000, (6, 6, 192), dropout=0.25)},
+        held_out=0.2,
+        says="Holmes, a fifth held out: at most 1.26 in 30 minutes?",
     ),
 }
 
@@ -213,7 +245,7 @@ def started(trial: Trial, seed: int, text: Text) -> tuple[RunConfig, LanguageMod
     model_config = trial.model(vocab_size=text.vocab_size)
     config = RunConfig(preset="record", model=model_config, training=training)
     model = build_model(config)
-    acceleration, _ = pick_acceleration("cpu", config)
+    acceleration, _ = pick_acceleration("cpu", config, compile="on")
     state = TrainState.fresh(model, training)
     batches = Batches(text.train, training.batch_size, model_config.context_length, seed)
     return (

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from bhushgpt.speed.acceleration import compile_trouble
 from bhushgpt.speed.cpu_layers import CheapDropout, kept_share, random_mask
 from bhushgpt.speed.views import view
 
@@ -125,3 +126,22 @@ def test_at_0_nothing_is_drawn_and_at_1_nothing_is_left():
     assert torch.equal(CheapDropout(0.0)(x), x)
     assert torch.equal(torch.get_rng_state(), before)
     assert not CheapDropout(1.0)(x).any()  # one level in 65,536 would be some of so many
+
+
+@pytest.mark.filterwarnings("ignore")  # what torch's compiler warns about is its own code
+def test_compiled_every_layer_draws_a_mask_of_its_own_and_the_way_back_the_same():
+    if trouble := compile_trouble("cpu"):
+        pytest.skip(trouble)
+    layers = nn.ModuleList([CheapDropout(0.25), CheapDropout(0.25)])
+
+    @torch.compile(fullgraph=True)
+    def twice(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return layers[0](x).exp(), layers[1](x).exp()
+
+    for _ in range(2):
+        x = torch.ones(4, 3, 4096, dtype=torch.bfloat16, requires_grad=True)
+        first, second = twice(x)
+        first.sum().backward()
+        assert not torch.equal(first, second)
+        assert x.grad is not None and torch.equal(x.grad > 0, first > 1)
+        assert_coin((first > 1).flatten(), 0.75)

@@ -186,6 +186,7 @@ def test_a_view_has_the_weights_and_hooks_of_the_model_which_does_not_notice():
     assert quick[0].weight.dtype == torch.float64
 
 
+@pytest.mark.filterwarnings("ignore")  # what torch's compiler warns about is its own code
 def test_compiled_they_are_the_same(small_blocks):
     if trouble := compile_trouble("cpu"):
         pytest.skip(trouble)

@@ -159,6 +159,18 @@ def random_mask(shape: torch.Size, dropout: float, dtype: torch.dtype) -> Tensor
     return kept.view(shape).to(dtype)
 
 
+# A compiler cannot follow bits that are read as another type, and so is told the shape. It takes
+# two equal calls for one, whatever is said about them: a number drawn anew tells them apart.
+@torch.library.custom_op("bhushgpt::random_mask", mutates_args=())
+def _compiled_mask(drawn: Tensor, shape: list[int], dropout: float, dtype: torch.dtype) -> Tensor:
+    return random_mask(torch.Size(shape), dropout, dtype)
+
+
+@_compiled_mask.register_fake
+def _(drawn: Tensor, shape: list[int], dropout: float, dtype: torch.dtype) -> Tensor:
+    return torch.empty(shape, dtype=dtype)
+
+
 def kept_share(dropout: float) -> float:
     """Return the share of activations that `random_mask` keeps, a multiple of 1/65536.
 
@@ -190,7 +202,11 @@ class CheapDropout(nn.Dropout):
         """Return a tensor of the same shape, thinned out while training."""
         if not self.training or not 0 < self.p < 1 or not abilities(input.device).host:
             return super().forward(input)
-        return _Masked.apply(input, random_mask(input.shape, self.p, input.dtype), self.p)
+        if torch.compiler.is_compiling():
+            mask = _compiled_mask(torch.rand(()), list(input.shape), self.p, input.dtype)
+        else:
+            mask = random_mask(input.shape, self.p, input.dtype)
+        return _Masked.apply(input, mask, self.p)
 
 
 class _Masked(torch.autograd.Function):
