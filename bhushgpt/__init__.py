@@ -2,7 +2,7 @@
 
 The core, to be read in the order in which the notebooks finish it (`curriculum.toml`):
 
-    00-03  errors, versions, files, environment, devices, figures | timing, roofline,
+    00-03  errors, versions, environment, files, devices, figures | timing, roofline,
            cpu_settings | kinds, corpus, tokenizers
     04-06  language_model, ngrams, bigram, batches | optimizers, training_config, training,
            evaluation | mlp_model

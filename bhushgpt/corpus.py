@@ -7,7 +7,7 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from bhushgpt.environment import command
+from bhushgpt.environment import command, written_out
 from bhushgpt.errors import UserError, nearest
 from bhushgpt.files import read_file, sha256
 from bhushgpt.sources import (
@@ -64,7 +64,7 @@ def load_text(name: str | Path = "sherlock") -> Corpus:
         return Corpus(
             entry.name, entry.title, entry.author, entry.licence, **dataclasses.asdict(found)
         )
-    file = Path(name).expanduser()
+    file = written_out(name)
     if file.is_dir():
         raise UserError(_is_a_folder(file))
     if file.is_file():

@@ -1,4 +1,4 @@
-"""Three settings of a process that make a CPU quicker.
+"""Settings of a process that make a CPU quicker.
 
 Matrix products of float32 numbers by the quicker of two libraries (`fast_float32_products`). torch
 multiplies float32 matrices with Intel's MKL, which takes a slow path on processors of other makers.
@@ -125,7 +125,7 @@ def threads_for(operations: float) -> Iterator[None]:
 
     Args:
         operations: Floating-point operations of a step of training, or of a token that is written:
-            six a weight and token, or two.
+            about two a weight and token to compute a loss, and four more to learn from it.
 
     >>> before = torch.get_num_threads()
     >>> with threads_for(1e12):

@@ -216,7 +216,9 @@ def describe_device(device: torch.device | str = "cpu") -> DeviceCard:
 
 
 def free_memory(device: torch.device | str = "cpu") -> int:
-    """Return the bytes that a run could still take on a device, its own share included.
+    """Return the bytes that a run could still take on a device.
+
+    On an NVIDIA card what torch keeps for later, without using it, counts as free.
 
     >>> 0 < free_memory("cpu") <= describe_device("cpu").memory_bytes
     True

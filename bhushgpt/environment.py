@@ -79,6 +79,26 @@ def cache_folder() -> Path:
     return _made(folder, "BHUSHGPT_CACHE")
 
 
+def written_out(path: str | Path, named: str = "") -> Path:
+    """Return a path with `~` written out.
+
+    Args:
+        path: As somebody wrote it.
+        named: Where it was written, such as a variable's name; empty if it was typed.
+
+    Raises:
+        UserError: If it begins with `~` and that home folder is not known.
+
+    >>> written_out("books/tales.txt").name
+    'tales.txt'
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        where = f"{named} is {path}, and" if named else f"{path!s} was given, and"
+        raise UserError(f"{where} the home folder is not known. Give the whole path.") from None
+
+
 def named_folder(variable: str) -> Path | None:
     """Return the folder that an environment variable names, `~` written out; None if it is not set.
 
@@ -86,12 +106,7 @@ def named_folder(variable: str) -> Path | None:
         UserError: If it begins with `~` and no home folder is known.
     """
     named = os.environ.get(variable)
-    try:
-        return Path(named).expanduser() if named else None
-    except RuntimeError:
-        raise UserError(
-            f"{variable} is {named}, and the home folder is not known. Set it to the whole path."
-        ) from None
+    return written_out(named, variable) if named else None
 
 
 def _made(folder: Path, variable: str) -> Path:

@@ -347,7 +347,7 @@ def plot_curve(
     floors: Mapping[str, float] | None = None,
     title: str = "Loss while training",
 ) -> Figure:
-    """Draw a loss curve in nats per token.
+    """Draw a loss curve in nats per token (notebook 04 explains the unit).
 
     Args:
         training: (step, loss of that step's batch) pairs; drawn thin, with their running mean.

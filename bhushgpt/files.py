@@ -37,7 +37,7 @@ from bhushgpt.errors import UserError, nearest
 LARGEST = 2**28
 PIECE = 2**22
 UNPACKING_MEMORY = 2**27  # `xz -9` needs 65 MiB
-# A vocabulary of 50,000 merges takes about 3 MB.
+# The largest kind that the course reads, a vocabulary of 50,000 parts of words, takes about 3 MB.
 LONGEST_JSON = 2**26
 
 Kind = TypeVar("Kind")

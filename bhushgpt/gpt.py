@@ -149,7 +149,7 @@ class GPT(LanguageModel):
 
     Raises:
         UserError: From `forward`, if it is given more tokens than it has positions, or ids that it
-            cannot look up (`id_checks`).
+            cannot look up (`check_ids`).
 
     Source: layout of GPT-2, Radford et al., "Language models are unsupervised
     multitask learners", 2019.

@@ -9,18 +9,14 @@ Letters: B rows, T time, V vocabulary.
 Lesson: notebook 18.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from bhushgpt.errors import UserError
-from bhushgpt.files import read_file
 from bhushgpt.language_model import LanguageModel, eval_mode, next_token_loss
 from bhushgpt.tokenizers import Tokenizer
 
@@ -95,39 +91,8 @@ class ChatTemplate:
         return self.prompt(exchange.question) + self.completion(exchange.answer)
 
 
-def read_exchanges(file: Path) -> list[Exchange]:
-    """Return the pairs in a file with one JSON object a line: {"question": ..., "answer": ...}.
-
-    Raises:
-        UserError: If a line is no such object, or has no answer; it says which line.
-    """
-    lines = read_file(file).decode("utf-8", errors="replace").splitlines()
-    found = [
-        _exchange(line, f"{file}, line {n}") for n, line in enumerate(lines, 1) if line.strip()
-    ]
-    if not found:
-        raise UserError(f"{file} is empty. {_FORM}")
-    return found
-
-
-_FORM = 'Write one pair a line: {"question": "What is 1 + 1?", "answer": "2"}.'
-
-
-def _exchange(line: str, where: str) -> Exchange:
-    try:
-        data: Any = json.loads(line)
-    except (ValueError, RecursionError):
-        data = None
-    if not isinstance(data, dict):
-        raise UserError(f"{where} is not a JSON object. {_FORM}")
-    try:
-        return Exchange(data.get("question", ""), data.get("answer", ""))
-    except UserError as error:
-        raise UserError(f"{where}: {error} {_FORM}") from None
-
-
 class InstructionBatches:
-    r"""Random rows of exchanges, each followed by the answer's mask; batch n is always the same.
+    r"""Random rows of exchanges with their targets; batch n is always the same.
 
     A row is a whole exchange, filled up at its end to the longest. A target is `NOT_LEARNED` where
     the next token belongs to the question or the template before the answer, or is filling.

@@ -110,6 +110,9 @@ class Cached(LanguageModel):
         check_tensor(ids)
         if not isinstance(self.model, GPT):
             return self.model(ids)
+        if self.exact and ids.shape[1] > self.capacity:  # more than is kept: the whole, as without
+            self.forget()
+            return self.model(ids)
         new = self._new(ids)  # (B, _)
         self._seen = None  # an interrupted call leaves layers of unequal length: start again then
         logits = self.model(new, self._layers)  # (B, _, V)

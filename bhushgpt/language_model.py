@@ -142,7 +142,7 @@ def check_tensor(ids: object) -> None:
         raise UserError(f"The ids are of the kind {kind}, not a tensor: use torch.tensor(ids).")
 
 
-WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+LOOKED_UP = (torch.int64, torch.int32)  # by torch's embedding; smaller ones it refuses
 
 
 def check_ids(ids: Tensor, table: Tensor) -> None:
@@ -157,8 +157,8 @@ def check_ids(ids: Tensor, table: Tensor) -> None:
         table: (V, C), the weight of an embedding.
 
     Raises:
-        UserError: If the ids are no tensor, on another device than the table, no whole numbers, or
-            not from 0 to V - 1.
+        UserError: If the ids are no tensor, on another device than the table, neither int64 nor
+            int32, or not from 0 to V - 1.
 
     >>> check_ids(torch.tensor([[0, 7]]), torch.zeros(5, 2))
     Traceback (most recent call last):
@@ -171,9 +171,9 @@ made by another tokenizer than the model was trained with?
             f"The ids are on {ids.device}, the model on {table.device}: use "
             f"ids.to({str(table.device)!r}), or model.to({str(ids.device)!r})."
         )
-    if ids.dtype not in WHOLE:
+    if ids.dtype not in LOOKED_UP:
         kind = str(ids.dtype).removeprefix("torch.")
-        raise UserError(f"The ids are {kind}, but must be whole numbers: use ids.long().")
+        raise UserError(f"The ids are {kind}, but must be int64 or int32: use ids.long().")
     if not abilities(ids.device).host or torch.compiler.is_compiling() or not ids.numel():
         return
     least, most = (int(value) for value in ids.aminmax())

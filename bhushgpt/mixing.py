@@ -29,10 +29,9 @@ class Mixer:
 
     Args:
         sizes: How many weights each of the S sets chooses from.
-        inputs: X.
-        start: The weights' first values (X,).
+        start: The weights' first values (X,), for X inputs.
         rate: Step size at last.
-        first_rate: Step size at first; it falls as 1 / (1 + tokens / 2000).
+        first_rate: Step size at first; it falls as 1 / (1 + decisions / 9000).
         second_rate: Step size of the second vote.
     """
 

@@ -78,7 +78,7 @@ class MLPModel(LanguageModel):
             there.
 
     Raises:
-        UserError: From `forward`, if it is given ids that it cannot look up (`id_checks`).
+        UserError: From `forward`, if it is given ids that it cannot look up (`check_ids`).
 
     Source: Bengio et al., "A neural probabilistic language model", 2003,
     https://www.jmlr.org/papers/v3/bengio03a.html, without the direct connections.

@@ -1,6 +1,6 @@
 """Counting while reading: what followed the same past, for several kinds of past at once.
 
-A token is told by a few yes-or-no decisions along a code tree. For each decision some twenty
+A token is told by a few yes-or-no decisions along a code tree. For each decision sixteen
 counters are asked, each of which has watched another piece of the past (the last token, the last
 six, the word so far). `bhushgpt.mixing` makes one prediction of their answers.
 

@@ -97,7 +97,7 @@ def learned_positions(context_length: int, n_embd: int) -> Positions:
     >>> learned_positions(8, 6)(5).shape
     torch.Size([5, 6])
     """
-    weight = nn.Parameter(torch.empty(context_length, n_embd))  # (context_length, C)
+    weight = nn.Parameter(torch.empty(context_length, n_embd))  # (P, C)
     return Positions(nn.init.normal_(weight, std=0.02))
 
 

@@ -18,7 +18,6 @@ import numpy as np
 import torch
 
 from bhushgpt.arithmetic_coding import TOTAL, Coder, frequencies
-from bhushgpt.attention import CausalSelfAttention
 from bhushgpt.errors import UserError
 from bhushgpt.kv_cache import Cached
 from bhushgpt.language_model import LanguageModel, token_losses
@@ -88,8 +87,7 @@ class ModelReader:
 
     def _renew(self) -> None:
         """Forget keys and values that older weights computed."""
-        cached = any(isinstance(part, CausalSelfAttention) for part in self.model.modules())
-        self._reader = Cached(self.model) if cached else self.model
+        self._reader = Cached(self.model)
 
 
 class Escapes:

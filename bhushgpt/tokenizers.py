@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal, Protocol, Self, cast, get_args, runti
 
 import numpy as np
 
+from bhushgpt.environment import written_out
 from bhushgpt.errors import UserError, nearest
 from bhushgpt.files import sha256, write_atomically
 from bhushgpt.kinds import TOKENIZERS, class_of
@@ -75,7 +76,7 @@ class JsonStored:
     def save(self, path: str | Path) -> None:
         """Write the tokenizer to a JSON file, in one step."""
         text = json.dumps(self.to_dict(), ensure_ascii=False, indent=1)
-        write_atomically(Path(path).expanduser(), text.encode("utf-8"))
+        write_atomically(written_out(path), text.encode("utf-8"))
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -93,7 +94,7 @@ def read_description(path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: If there is no such file, or it is not JSON.
     """
-    file = Path(path).expanduser()
+    file = written_out(path)
     if not file.is_file():
         raise UserError(f"There is no tokenizer file {file.name!r} in the folder {file.parent}.")
     try:
@@ -269,7 +270,7 @@ class CharTokenizer(JsonStored):
         a few milliseconds for a million characters.
 
         Raises:
-            UserError: As `encode`.
+            UserError: As `encode`, where a character has no id.
 
         Example:
             >>> CharTokenizer("abc").encode_to_numpy("cab")

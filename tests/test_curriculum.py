@@ -11,6 +11,7 @@ import nbformat
 import pytest
 
 from tools.curriculum import (
+    READING,
     ROOT,
     Curriculum,
     Lesson,
@@ -22,6 +23,7 @@ from tools.curriculum import (
     modules_of,
     notebook_complaints,
     read_curriculum,
+    reading_complaints,
 )
 
 COURSE = read_curriculum()
@@ -54,9 +56,11 @@ def package(tmp_path: Path) -> Path:
         "early.py": "import math\n\nfrom bhushgpt.sources import book\n\nthing = math.pi\n",
         "late.py": "from bhushgpt.early import thing\n",
         "later.py": "from bhushgpt import early, late\n",
-        "sources/__init__.py": f'"""Texts. {OPENED} 00."""\nfrom .books import book\n',
+        "sources/__init__.py": f'"""Texts. {OPENED} 00. {READING} books."""\n'
+        "from .books import book\n",
         "sources/books.py": "import bhushgpt.early\n",
-        "attic/__init__.py": f'"""Old things. {OPENED} 01."""\nfrom .chests import chest\n',
+        "attic/__init__.py": f'"""Old things. {OPENED} 01. {READING} keys, chests."""\n'
+        "from .chests import chest\n",
         "attic/chests.py": "from bhushgpt.attic.keys import key\nimport bhushgpt.sources\n",
         "attic/keys.py": "from bhushgpt.later import x\n",
         "cellar/__init__.py": '"""Wine. Opened by notebook 02."""\n',
@@ -95,6 +99,11 @@ def test_imports_in_the_package_follow_the_rules() -> None:
 
 def test_fronts_say_what_the_room_is_for_and_hand_names_on() -> None:
     complaints = front_complaints(COURSE, PACKAGE)
+    assert not complaints, "\n".join(complaints)
+
+
+def test_the_package_is_read_without_a_jump_forwards() -> None:
+    complaints = reading_complaints(COURSE, PACKAGE)
     assert not complaints, "\n".join(complaints)
 
 
@@ -310,6 +319,19 @@ def test_a_front_that_does_more_than_hand_names_on_is_caught(package: Path) -> N
         "attic: the front does not say: Opened by notebook 01.",
         "attic: the front does more than hand names on.",
         "attic: the front has 44 lines, at most 40.",
+    ]
+
+
+def test_a_jump_forwards_and_a_module_that_the_front_forgets_are_caught(package: Path) -> None:
+    assert not reading_complaints(SMALL, package)
+    (package / "early.py").write_text("from bhushgpt.later import x\n")
+    (package / "late.py").write_text("def f():\n    from bhushgpt.later import x\n")
+    (package / "attic" / "keys.py").write_text("from bhushgpt.attic import chests\n")
+    (package / "sources" / "maps.py").touch()
+    assert reading_complaints(SMALL, package) == [
+        "sources: the front does not name each module once after 'To be read in this order:'",
+        "early is read before later, which it imports.",
+        "attic.keys is read before attic.chests, which it imports.",
     ]
 
 

@@ -19,8 +19,9 @@ BIGRAM_5 = Bigram(BigramConfig(vocab_size=5))
     [
         (torch.tensor([[0, 5]]), "hold 5, but the model knows 5 tokens, 0 to 4"),
         (torch.tensor([[0, -1]]), "hold -1, but"),
-        (torch.tensor([[0.0, 1.0]]), "are float32, but must be whole numbers: use ids.long()"),
+        (torch.tensor([[0.0, 1.0]]), "are float32, but must be int64 or int32: use ids.long()"),
         (torch.tensor([[True]]), "are bool"),
+        (torch.tensor([[1]], dtype=torch.int16), "are int16, but must be int64 or int32"),
         (
             torch.tensor([[0]], device="meta"),
             r"are on meta, the model on cpu: use ids\.to\('cpu'\)",
@@ -34,7 +35,8 @@ def test_bad_ids_are_refused_with_what_to_do(model, ids, message):
 
 @pytest.mark.parametrize("model", [GPT_5, BIGRAM_5], ids=["gpt", "bigram"])
 def test_every_good_id_and_no_id_pass(model):
-    assert model(torch.tensor([[0, 4]])).shape == (1, 2, 5)
+    for dtype in (torch.int64, torch.int32):
+        assert model(torch.tensor([[0, 4]], dtype=dtype)).shape == (1, 2, 5)
     assert model(torch.zeros(2, 0, dtype=torch.long)).shape == (2, 0, 5)
 
 

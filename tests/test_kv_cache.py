@@ -64,6 +64,14 @@ def test_cached_draws_the_plain_tokens_beyond_the_context(
     assert torch.equal(drawn(model, start, 20, seed=1), expected)
 
 
+@pytest.mark.parametrize("capacity", [1, 4, CONTEXT])
+def test_a_smaller_cache_changes_no_token(capacity) -> None:
+    model, start = make_gpt(), prompts(2, 3)
+    cached = Cached(model, capacity=capacity)
+    assert torch.equal(drawn(cached, start, 12), drawn(model, start, 12))
+    assert cached.memory_bytes <= 2 * 2 * 2 * capacity * 16 * 4  # 2 L B capacity C floats
+
+
 @pytest.mark.parametrize("sampling", [{"temperature": 0}, {"top_k": 3}, {"top_p": 0.7}])
 def test_cached_draws_the_plain_tokens_under_every_setting(sampling) -> None:
     model = make_gpt()

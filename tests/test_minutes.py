@@ -95,8 +95,19 @@ def test_less_than_a_step_is_refused_before_anything_is_trained(text, monkeypatc
 
     monkeypatch.setattr(dial, "step_seconds", slow)
     opened = open_text(str(text), context_length=64)
-    with pytest.raises(UserError, match=r"too few to train anything: .* takes 2e\+02 s here"):
+    with pytest.raises(UserError, match=r"60 seconds are too few .* takes 2e\+02 s here"):
         dial.measure(opened, WORLD, OPTIONS, seconds=60)
+
+
+def test_the_pilot_has_a_tenth_of_the_run_and_no_more_steps_than_it_needs(text, monkeypatch):
+    monkeypatch.setattr(dial, "step_seconds", lambda *given, **more: 0.5)
+    monkeypatch.setattr(dial, "PILOT_STEPS", 4)
+    opened = open_text(str(text), context_length=64)
+    steps = [
+        dial.measure(opened, WORLD, OPTIONS, seconds=seconds).pilot.tokens // 2048
+        for seconds in (11, 16, 10_000)
+    ]
+    assert steps == [2, 3, 4]
 
 
 def test_several_processes_are_refused(text, tmp_path):

@@ -48,6 +48,18 @@ def test_one_novel_is_cut_into_pages_and_has_a_held_out_part(tmp_path, prepare):
     assert "novel.txt: 38 documents" in said
 
 
+def test_a_held_out_share_of_0_is_refused_and_not_replaced(tmp_path, prepare):
+    (tmp_path / "novel.txt").write_text(NOVEL)
+    code, said = prepare(tmp_path / "novel.txt", "--held-out", "0")
+    assert code == 1 and "0" in said and "between 0 and 1" in said
+    assert not (tmp_path / "tokens").exists()
+
+
+def test_a_home_folder_that_nobody_has_is_a_sentence(prepare):
+    code, said = prepare("~nobody-of-that-name/pages")
+    assert code == 1 and "the home folder is not known" in said
+
+
 def test_a_text_of_9_mb_is_prepared_whole(tmp_path, prepare):
     (tmp_path / "large.txt").write_text(NOVEL * 60)
     (train, held), said = prepare(tmp_path / "large.txt")

@@ -247,6 +247,14 @@ def test_a_second_batch_that_is_left_out_keeps_the_first_one_out(begun):
     assert not torch.equal(others[0], plain[2][0]) and not torch.equal(others[1], plain[4][0])
 
 
+def test_fewer_steps_than_are_done_are_refused_and_the_checkpoint_stays_good(tmp_path):
+    with Interruption() as interruption:
+        start("sherlock", tmp_path / "run", steps=3).train(interruption)
+    with pytest.raises(UserError, match="2 steps were asked for, and 3 are done"):
+        resume_session(tmp_path / "run", WORLD, steps=2)
+    assert resume_session(tmp_path / "run", WORLD, steps=3).finished
+
+
 def test_the_same_text_by_a_relative_path_is_found_from_everywhere(begun, monkeypatch):
     folder, text = begun
     moved = text.rename(text.with_name("moved.txt"))

@@ -1,11 +1,11 @@
 """Notebooks in JupyterLab in a headless Chromium, as a learner runs them: opened, then Run All.
 
-    python -m tools.browser               three notebooks, at the scale `smoke`
+    python -m tools.browser               six notebooks, at the scale `smoke`
     python -m tools.browser 05_training   one of them
 
 A notebook must not count as changed when it has only been opened; every cell runs, without an error
-and without a pink box (standard error); where a lesson trains, its progress bar is seen moving.
-Screenshots, before and after, lie in site/browser.
+and without a pink box (standard error); where a lesson trains, its progress bar is seen moving; a
+widget that is moved shows something else. Screenshots, before and after, lie in site/browser.
 """
 
 import os
@@ -25,14 +25,23 @@ from tools.lab import bring
 from tools.website import ROOT, SITE
 
 SHOTS = SITE / "browser"
-NOTEBOOKS = ("00_start_here", "05_training", "17_command_line")
-WITH_BARS = ("05_training",)
+COMMAND_LINE, INSIDE = "17_command_line", "21_inside_the_model"
+NOTEBOOKS = ("00_start_here", "03_autograd", "05_training", "07_attention", COMMAND_LINE, INSIDE)
+WITH_BARS = ("05_training", INSIDE)
 SECONDS = 600  # for a notebook
 OUTPUTS = """() => jupyterapp.shell.currentWidget.content.widgets
     .filter(cell => cell.model.type === "code").map(cell => cell.model.outputs.toJSON())"""
 DIRTY = "() => jupyterapp.shell.currentWidget.context.model.dirty"
 READY = """() => window.jupyterapp?.shell?.currentWidget?.context?.isReady
     && jupyterapp.shell.currentWidget.sessionContext?.session?.kernel?.status === "idle" """
+# Cells that are not on the screen have no elements.
+SHOW_WIDGET = """() => {
+    const notebook = jupyterapp.shell.currentWidget.content;
+    const made = notebook.widgets.findIndex(cell => cell.model.type === "code"
+        && cell.model.sharedModel.getSource().includes("ipywidgets"));
+    notebook.activeCellIndex = made;
+    return notebook.scrollToItem(made);
+}"""
 RUN = "() => { window.ended = false; jupyterapp.commands.execute('notebook:run-all-cells')"
 RUN += ".finally(() => { window.ended = true }) }"
 
@@ -90,10 +99,43 @@ def walk(browser: Any, address: str, name: str) -> list[str]:
         found.append(f"did not end within {SECONDS} seconds")
     page.screenshot(path=SHOTS / f"{name}_ran.png")
     found += stumbles(page.evaluate(OUTPUTS))
+    if name in MOVES:
+        page.evaluate(SHOW_WIDGET)
+        before, after = MOVES[name](page)
+        page.screenshot(path=SHOTS / f"{name}_moved.png")
+        if not after or before == after:
+            found.append("shows the same after its widget was moved")
     if name in WITH_BARS and len(bars) < 2:
         found.append(f"showed {len(bars)} states of a progress bar")
     page.close()
     return found
+
+
+def type_a_text(page: Any) -> tuple[str, str]:
+    """Type another text into the widget of attention, and return its picture before and after."""
+    picture = page.locator("img.widget-image").first
+    before = picture.get_attribute("src", timeout=60_000)
+    box = page.locator(".widget-text input").first
+    box.fill("FEEDFEEDFEED")
+    box.press("Enter")
+    page.wait_for_timeout(5000)
+    return before, picture.get_attribute("src")
+
+
+def write_colder(page: Any) -> tuple[str, str]:
+    """Let the widget write, move its temperature to 0, and return both texts."""
+    written = page.locator(".widget-interact .jp-OutputArea-output").last
+    texts = []
+    for _ in range(2):
+        page.get_by_role("button", name="Write").click(timeout=60_000)
+        page.wait_for_timeout(5000)
+        texts.append(written.inner_text(timeout=60_000))
+        page.locator(".widget-slider .noUi-handle").first.press("Home")
+    return texts[0], texts[1]
+
+
+MOVES = {COMMAND_LINE: write_colder, INSIDE: type_a_text}
+"""What is done to a notebook's widget; each returns what it showed before and after."""
 
 
 def texts(cells: list[list[dict]]) -> list[str]:

@@ -182,6 +182,40 @@ def front_complaints(curriculum: Curriculum, package: Path) -> list[str]:
     return complaints
 
 
+READING = "To be read in this order:"
+
+
+def reading_complaints(curriculum: Curriculum, package: Path) -> list[str]:
+    """Return where a reader would have to jump forwards: imports of what comes later.
+
+    Core modules are read in the order of curriculum.toml, those of a room in the order that its
+    front names. Imports inside functions, which break circles or save time, do not count.
+    """
+    orders = [[m for m in curriculum.finished if not m.startswith("exercises.")]]
+    modules, complaints = modules_of(package), []
+    for room in curriculum.uses:
+        front = (package / room / "__init__.py").read_text(encoding="utf-8")
+        _, _, told = (ast.get_docstring(ast.parse(front)) or "").partition(READING)
+        there = [name for name in modules if name.startswith(f"{room}.")]
+        words = [f"{room}.{word}" for word in re.findall(r"\w+", told)]
+        order = [word for word in words if word in there]
+        if sorted(order) != there:
+            complaints.append(f"{room}: the front does not name each module once after {READING!r}")
+        orders.append(order)
+    for order in orders:
+        for place, name in enumerate(order):
+            tree = ast.parse(modules[name].read_text(encoding="utf-8"))
+            tree.body = [
+                node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)
+            ]
+            complaints += [
+                f"{name} is read before {later}, which it imports."
+                for later, _ in imported_modules(tree, name, modules)
+                if later in order[place + 1 :]
+            ]
+    return list(dict.fromkeys(complaints))
+
+
 def module_complaints(curriculum: Curriculum, package: Path) -> list[str]:
     """Return the imports in the package that break a rule, inside functions and fronts too."""
     paths = modules_of(package)

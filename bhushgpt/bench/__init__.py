@@ -1,6 +1,7 @@
 """How fast the course is on this machine, beside the machine's limits and other libraries.
 
-Opened by notebook 13.
+Opened by notebook 13. To be read in this order: jobs, work; with notebook 17, when interop is
+known, tokenizers, peers, plan, workers, record.
 """
 
 from bhushgpt.bench.plan import half_type, plan_bench

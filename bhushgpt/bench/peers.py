@@ -29,7 +29,7 @@ from bhushgpt.bpe import BPETokenizer
 from bhushgpt.environment import python_command
 from bhushgpt.errors import UserError
 from bhushgpt.gpt import GPT, GPTConfig
-from bhushgpt.interop.gpt2 import to_hf
+from bhushgpt.interop import to_hf
 from bhushgpt.speed import autocast
 
 Logits = Callable[[Tensor], Tensor]

@@ -153,15 +153,6 @@ class BenchRecord:
         return None
 
 
-def load_bench_records(folder: Path) -> list[BenchRecord]:
-    """Return the records of all `bench_*.json` in a folder, by name.
-
-    Raises:
-        UserError: If a file is no such record; it names the file and what is wrong.
-    """
-    return [load_bench_record(path) for path in sorted(folder.glob("bench_*.json"))]
-
-
 def load_bench_record(path: Path) -> BenchRecord:
     """Return the record in a file.
 

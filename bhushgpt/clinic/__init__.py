@@ -1,6 +1,6 @@
 """Healthy runs with a mistake planted in each, so that its curve can be learned.
 
-Opened by notebook 12.
+Opened by notebook 12. To be read in this order: planted_bugs.
 """
 
 from bhushgpt.clinic.planted_bugs import (

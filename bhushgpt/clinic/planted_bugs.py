@@ -60,7 +60,7 @@ class PartsConfig(GPTConfig):
 
 
 def last_tokens(model: LanguageModel, recipe: "Recipe") -> float:
-    """Return the held-out loss on the first few thousand tokens of the judged part."""
+    """Return the held-out loss on the first few thousand tokens of the last part of the text."""
     return evaluate(model, recipe.judge[:JUDGED]).nats_per_token
 
 

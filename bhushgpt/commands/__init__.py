@@ -3,7 +3,9 @@
 Each command is a frozen dataclass: its fields are the flags, the text under a field is its help,
 and `run` calls the same functions that the notebooks call.
 
-Opened by notebook 17.
+Opened by notebook 17. To be read in this order: flags, line, information, model, progress, prepare,
+train, run_checks, doctor, bench, chat, serve, leaderboard; with notebook 18 finetune, with 19
+compress.
 """
 
 # name: (module of this folder and class, what the list says of it)

@@ -17,6 +17,7 @@ from bhushgpt.commands.flags import DECIMAL, FOLDER, WHOLE, Device, decimal
 from bhushgpt.conversation import Conversation
 from bhushgpt.cpu_settings import threads_for
 from bhushgpt.devices import pick_device
+from bhushgpt.environment import written_out
 from bhushgpt.errors import UserError, nearest
 from bhushgpt.files import write_atomically
 from bhushgpt.generation import Sampling
@@ -168,7 +169,7 @@ class _Session:
     def _save(self, rest: str) -> None:
         if not rest:
             raise UserError("Name the file, such as: /save talk.txt")
-        file = Path(rest).expanduser()
+        file = written_out(rest)
         if file.exists():
             raise UserError(f"{file} exists already. Name another file.")
         try:

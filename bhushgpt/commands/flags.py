@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from tyro.conf import FlagCreatePairsOff, arg
 from tyro.constructors import PrimitiveConstructorSpec
 
+from bhushgpt.environment import written_out
 from bhushgpt.errors import UserError
 
 # A word that is typed or not, such as --quick; without tyro's --no-quick for what is off anyway.
@@ -59,10 +60,7 @@ def folder(text: str) -> Path:
     """
     if not text.strip():
         raise UserError("The folder's name is empty. Type one, such as runs/mine.")
-    try:
-        return Path(text).expanduser()
-    except RuntimeError:
-        raise UserError(f"The home folder in {text!r} is not known. Type the whole path.") from None
+    return written_out(text)
 
 
 def corpus(text: str) -> str:

@@ -28,12 +28,11 @@ from bhushgpt.data import (
     prepare,
     printable,
 )
-from bhushgpt.environment import command
+from bhushgpt.environment import command, written_out
 from bhushgpt.errors import UserError
 from bhushgpt.tokenizers import ByteTokenizer, Tokenizer, load_tokenizer
 
 LITTLE = 10_000_000  # bytes, of which a hundredth is too little to be judged by
-SEPARATED = "a line <|endoftext|>"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,11 +78,12 @@ class Prepare:
             encoding=self.encoding,
         )
         little = sum(shard.size for shard in finds.shards) < LITTLE
+        usual = 0.1 if little else 0.01
         plan = make_plan(
             finds,
             tokenizer,
             source.title,
-            held_out=self.held_out or (0.1 if little else 0.01),
+            held_out=usual if self.held_out is None else self.held_out,
             shards=self.shards,
         )
         workers = _cores() if self.workers is None else self.workers
@@ -101,7 +101,7 @@ class Prepare:
         if names and len(self.what) > 1:
             raise UserError(f"{names[0]!r} is a name; it cannot be given beside other things.")
         if not names:
-            places = [Path(place).expanduser() for place in self.what]
+            places = [written_out(place) for place in self.what]
             title = ", ".join(printable(place.absolute().name) for place in places)
             return FoundCorpus(title, places)
         if names[0] != OPENWEBTEXT:
@@ -122,7 +122,7 @@ def is_name(what: str) -> bool:
     >>> is_name("find_openwebtext"), is_name("my/pages"), is_name("pages.tar")
     (True, False, False)
     """
-    return not (Path(what).expanduser().exists() or "/" in what or "\\" in what or "." in what)
+    return not (written_out(what).exists() or "/" in what or "\\" in what or "." in what)
 
 
 def named_tokenizer(name: str) -> Tokenizer:
@@ -137,7 +137,7 @@ def named_tokenizer(name: str) -> Tokenizer:
         return cast(Tokenizer, BPETokenizer.from_gpt2())
     if name == "bytes":
         return ByteTokenizer()
-    file = Path(name).expanduser()
+    file = written_out(name)
     if not file.is_file():
         raise UserError(
             f"There is no tokenizer {name!r}: type gpt2, bytes, or the path of a tokenizer's file."
@@ -167,7 +167,7 @@ def with_bar(steps: Iterator[ShardDone], plan: Plan) -> Iterator[ShardDone]:
 
 
 def _cores() -> int:
-    """Return how many cores may be used; `processors.usable_cores` would load torch."""
+    """Return how many cores may be used; `devices.usable_cores` would load torch."""
     usable = getattr(os, "sched_getaffinity", None)
     return len(usable(0)) if usable else os.cpu_count() or 1
 

@@ -1,6 +1,7 @@
 """A corpus of any size becomes one memory-mapped row of token ids.
 
-Opened by notebook 14.
+Opened by notebook 14. To be read in this order: archives, shards, documents, openwebtext,
+token_files, prepared, preparation.
 """
 
 from bhushgpt.data.archives import Damaged, TarReader, UnpackingLimits, plain_files, unpacked, zstd

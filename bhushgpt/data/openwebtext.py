@@ -23,7 +23,7 @@ import requests
 from bhushgpt.corpus import load_text
 from bhushgpt.data.documents import cut_pages
 from bhushgpt.data.shards import find_shards
-from bhushgpt.environment import cache_folder
+from bhushgpt.environment import cache_folder, named_folder
 from bhushgpt.errors import UserError, nearest
 from bhushgpt.files import check_room, sha256, write_atomically
 from bhushgpt.sources import (
@@ -66,8 +66,8 @@ def find_openwebtext(shards: int | None = None) -> Iterator[str | FoundCorpus]:
         UserError: If a download that had begun cannot be finished, or not even the stand-in can
             be had.
     """
-    own = os.environ.get("BHUSHGPT_DATA")
-    if own and (found := sorted(Path(own).expanduser().glob("urlsf_subset*.tar"))):
+    own = named_folder("BHUSHGPT_DATA")
+    if own and (found := sorted(own.glob("urlsf_subset*.tar"))):
         yield FoundCorpus(
             "OpenWebText", found, f"{len(found)} of its 21 archives, from BHUSHGPT_DATA."
         )
@@ -385,8 +385,8 @@ def _books() -> Iterator[str]:
 
 
 def _whole_file(source: Source) -> bytes:
-    own = os.environ.get("BHUSHGPT_DATA")
-    for file in (Path(own).expanduser() / name for name in source.files) if own else ():
+    own = named_folder("BHUSHGPT_DATA")
+    for file in (own / name for name in source.files) if own else ():
         if file.is_file() and sha256(data := source.unpack(file)) == source.member_sha256:
             return data
     return cached(cache_folder() / "big.txt", source.member_sha256, partial(source.fetch))

@@ -52,6 +52,7 @@ from bhushgpt.data.token_files import (
     is_held_out,
     token_type,
 )
+from bhushgpt.environment import written_out
 from bhushgpt.errors import UserError
 from bhushgpt.files import LOCK, check_room, one_writer, own_names, sha256, write_atomically
 from bhushgpt.tokenizers import Tokenizer, load_tokenizer
@@ -213,7 +214,7 @@ def prepare(
         UserError: If the folder is used otherwise, the disk has not enough room, or no document
             is left on one of the two sides.
     """
-    folder = Path(folder).expanduser().absolute()
+    folder = written_out(folder).absolute()
     if workers < 1:
         raise UserError(f"workers is {workers}; take 1 or more.")
     assert plan.tokenizer == tokenizer.digest, "the plan is of another tokenizer"

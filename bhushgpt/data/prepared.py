@@ -18,7 +18,7 @@ from typing import Any, Self, TypedDict
 import msgspec
 
 from bhushgpt.data.token_files import TokenFile
-from bhushgpt.environment import command
+from bhushgpt.environment import command, written_out
 from bhushgpt.errors import UserError
 from bhushgpt.files import sha256, write_atomically
 from bhushgpt.tokenizers import Tokenizer, load_tokenizer
@@ -85,7 +85,7 @@ class PreparedTokens:
             UserError: If the folder is none of `prepare`'s, is unfinished, or does not hold what
                 its manifest says.
         """
-        folder = Path(folder).expanduser()
+        folder = written_out(folder)
         manifest = read_tokens_manifest(folder)
         tokenizer = load_tokenizer(folder / TOKENIZER)
         if tokenizer.digest != manifest["tokenizer"]["digest"]:
@@ -165,15 +165,6 @@ def read_tokens_manifest(folder: Path) -> TokensManifest:
         return msgspec.json.decode(data, type=TokensManifest)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise UserError(f"{file} is no manifest of prepared tokens, or it is damaged.") from None
-
-
-def is_prepared(folder: str | Path) -> bool:
-    """Return whether the folder holds finished prepared tokens."""
-    try:
-        read_tokens_manifest(Path(folder).expanduser())
-    except UserError:
-        return False
-    return True
 
 
 def is_tokens_folder(folder: Path) -> bool:

@@ -32,7 +32,7 @@ from bhushgpt.data.archives import (
     UnpackingLimits,
     plain_files,
 )
-from bhushgpt.environment import python_command
+from bhushgpt.environment import python_command, written_out
 from bhushgpt.errors import UserError
 from bhushgpt.sources import END_OF_TEXT
 
@@ -197,7 +197,7 @@ def find_shards(
     encoding = known_encoding(encoding)
     finds, limits = Finds([], Counter(), {}), limits or UnpackingLimits()
     texts = 0
-    for place in (Path(place).expanduser().absolute() for place in places):
+    for place in (written_out(place).absolute() for place in places):
         if place.is_dir():
             found = sorted(_plain_files(place, finds.skipped, without), key=_by_number)
             folder = place

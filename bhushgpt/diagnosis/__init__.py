@@ -1,6 +1,7 @@
 """What went wrong, where it began, and what to try first.
 
-Opened by notebook 12.
+Opened by notebook 12. To be read in this order: findings, loss_curves, memory, non_finite,
+verbatim, text_floors, verdicts; with notebook 17 machine.
 """
 
 from bhushgpt.diagnosis.findings import Finding, Mark, gigabytes, total, without_names

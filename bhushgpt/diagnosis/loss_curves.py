@@ -45,7 +45,7 @@ class LossCurve:
 
     @classmethod
     def from_history(cls, lines: Iterable[Mapping[str, Any]]) -> "LossCurve":
-        """Return the curve of a history's lines, as `RunFolder.history` gives them."""
+        """Return the curve of a history's lines: step, loss, learning_rate, tokens."""
         rows = [line for line in lines if isinstance(line.get("loss"), int | float)]
         rates = [number(line.get("learning_rate")) for line in rows]
         glances = [

@@ -1,6 +1,7 @@
 """Models leave the course and come in: GPT-2's files, tokenizer.json, a web page.
 
-Opened by notebook 16.
+Opened by notebook 16. To be read in this order: tokenizer_json, gpt2; with notebook 17 page,
+server.
 """
 
 from bhushgpt.interop.gpt2 import (

@@ -1,12 +1,9 @@
 """Our GPT as a folder that transformers opens, and such folders as our GPT.
 
-Only safetensors are read and written: a pickle could run code (notebook 11).
-
-GPT-2's layout as Hugging Face files have it: names, shapes, and what it cannot hold.
-
-The weights of a GPT-2 in safetensors files, judged by their headers before any is read.
-
-One file of a model on the Hugging Face hub, kept on the disk after the first time.
+First the layout: the names and shapes that GPT-2's weights have in Hugging Face files, and what
+that layout cannot hold. Then the files: safetensors only, since a pickle could run code (notebook
+11), and judged by their headers before any weight is read. Last the hub: a file is fetched once and
+then kept on the disk.
 
 Letters: P positions, V vocabulary, C channels.
 
@@ -29,7 +26,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from bhushgpt.environment import python_command
+from bhushgpt.environment import python_command, written_out
 from bhushgpt.errors import UserError
 from bhushgpt.files import named_in_utf8, own_names, refuse_pointer
 from bhushgpt.gpt import GPT, GPTConfig
@@ -406,7 +403,7 @@ def to_hf(model: nn.Module, tokenizer: Tokenizer, folder: str | Path) -> Path:
     ...     sorted(file.name for file in folder.iterdir())
     ['config.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json']
     """
-    folder = Path(folder).expanduser()
+    folder = written_out(folder)
     gpt = check_holdable(model)
     if tokenizer.vocab_size != gpt.config.vocab_size:
         raise UserError(
@@ -510,7 +507,7 @@ def _filled(config: GPTConfig, weights: StoredWeights) -> GPT:
 
 def _files(source: str | Path, revision: str | None) -> tuple[Path, Path]:
     """Return config.json and the file of weights (or the index of several)."""
-    if not (Path(source).expanduser().is_dir() or HUB_NAME.fullmatch(str(source))):
+    if not (written_out(source).is_dir() or HUB_NAME.fullmatch(str(source))):
         raise UserError(f"There is no folder {source}, and it is no name of a model on the hub.")
     description = _file(source, CONFIG, revision)
     weights = _file(source, WEIGHTS, revision) or _file(source, INDEX, revision)
@@ -545,7 +542,7 @@ def tokenizer_from_hf(source: str | Path, *, revision: str | None = None) -> Tok
 
 
 def _file(source: str | Path, name: str, revision: str | None) -> Path | None:
-    folder = Path(source).expanduser()
+    folder = written_out(source)
     if not folder.is_dir():
         return hub_file(str(source), name, revision)
     return folder / name if (folder / name).is_file() else None

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from bhushgpt.bpe import BPETokenizer
+from bhushgpt.environment import written_out
 from bhushgpt.errors import UserError
 from bhushgpt.files import write_atomically
 from bhushgpt.gpt import GPT, GPTConfig
@@ -75,7 +76,7 @@ def write_page(
     ...     "<title>Mine</title>" in page.read_text()
     True
     """
-    path = Path(path).expanduser()
+    path = written_out(path)
     if path.suffix.lower() not in (".html", ".htm"):
         raise UserError(
             f"The page's name is {path.name!r}: it must end in .html, or no browser opens it."

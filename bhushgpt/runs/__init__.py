@@ -1,6 +1,8 @@
 """A run from its first step to its report: what `train` does, without the command line.
 
-Opened by notebook 17.
+Opened by notebook 17. To be read in this order: interruption, training_text, folder, monitoring,
+fine_tuning (which notebook 18 explains), session, start, leaderboard, report; with notebook 20
+minutes.
 """
 
 from bhushgpt.runs.fine_tuning import FineTuning, plain_model

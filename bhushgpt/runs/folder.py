@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from bhushgpt.devices import machine_card
-from bhushgpt.environment import command, runs_folder
+from bhushgpt.environment import command, runs_folder, written_out
 from bhushgpt.errors import UserError
 from bhushgpt.files import LOCK, check_room, one_writer, own_names, write_atomically
 from bhushgpt.presets import RunConfig
@@ -353,7 +353,7 @@ def corpus_place(name: str) -> str:
     >>> corpus_place("sherlock"), Path(corpus_place("my.txt")).is_absolute()
     ('sherlock', True)
     """
-    return name if name in corpora() else str(Path(name).expanduser().resolve())
+    return name if name in corpora() else str(written_out(name).resolve())
 
 
 def first_record(config: RunConfig, text: Text, corpus_name: str) -> dict[str, Any]:

@@ -109,8 +109,8 @@ def measure(text: Text, world: World, options: RunOptions, seconds: float) -> Be
         batches = _batches(config, text, world)
         model = build_model(config, world.device)
         parts = (config, model, batches, world.device)
-        seconds = step_seconds(*parts, loss_function=loss)
-        speeds[shape] = config.training.batch_size * config.model.context_length / seconds
+        step = step_seconds(*parts, loss_function=loss)
+        speeds[shape] = config.training.batch_size * config.model.context_length / step
     return Bench(speeds=speeds, pilot=_pilot(text, world, options, PILOT_SHARE * seconds, speeds))
 
 

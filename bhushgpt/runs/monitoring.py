@@ -86,8 +86,9 @@ class RunLog:
 
     Args:
         run: Whose history it is.
-        weights: Numbers that are trained; a step computes about 6 times as many operations for
-            each token (Kaplan et al., arXiv 2001.08361), attention between tokens not counted.
+        weights: What a step works on, those that are not trained counted two thirds; it computes
+            about 6 times as many operations for each token (Kaplan et al., arXiv 2001.08361),
+            attention between tokens not counted.
         limit: FLOP/s that the machine can do; None where that is unknown.
         board: For TensorBoard.
         writes: Whether anything is written: under torchrun, by the main process alone.

@@ -465,6 +465,11 @@ def resume_session(
     before = stored_options(run.record)
     options = changed_options(before, asked or {})
     checkpoint = _loaded(folder, world, options)
+    done = checkpoint.state.step
+    if steps is not None and steps < done:
+        raise UserError(
+            f"{steps} steps were asked for, and {done} are done. Ask for at least those."
+        )
     config = _with_steps(with_accumulation(checkpoint.config, accumulation), steps)
     options, acceleration, notices = accelerated(options, config, world)
     changes = option_changes(before, options) + _other_changes(run, checkpoint, config, world)

@@ -12,6 +12,7 @@ import numpy as np
 from bhushgpt.batches import split_tokens
 from bhushgpt.corpus import load_text
 from bhushgpt.data import PreparedTokens, TokenFile, is_tokens_folder
+from bhushgpt.environment import written_out
 from bhushgpt.errors import UserError
 from bhushgpt.ngrams import Floors, count_floors
 from bhushgpt.tokenizers import CharTokenizer, Tokenizer, Unknown, end_of_text
@@ -109,7 +110,7 @@ def open_text(
     >>> text.size, len(text.train), text.prompt
     ('562,203 characters, 79 different', 505983, 'The ')
     """
-    folder = Path(name).expanduser()
+    folder = written_out(name)
     if folder.is_dir() and is_tokens_folder(folder):
         return _prepared(folder, context_length, digest, tokenizer)
     corpus = load_text(name)

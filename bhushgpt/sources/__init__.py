@@ -1,6 +1,6 @@
 """Texts by name: where they are, how they are fetched, checked and cleaned.
 
-Opened by notebook 03.
+Opened by notebook 03. To be read in this order: downloads, cleaning, registry.
 """
 
 from bhushgpt.sources.cleaning import (

@@ -1,4 +1,8 @@
-"""The same numbers in less time and memory. Opened by notebook 10."""
+"""The same numbers in less time and memory.
+
+Opened by notebook 10. To be read in this order: small_weights, static_generation; with notebook 15
+cpu_layers, large_vocabulary, peak_bytes, precision, views, acceleration, distributed.
+"""
 
 from bhushgpt.speed.acceleration import (
     AcceleratedLoss,

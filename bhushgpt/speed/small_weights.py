@@ -4,12 +4,10 @@ A token of generation reads each weight once and does two operations with it, so
 (notebook 02). Each row of a weight matrix is divided by its largest value / 127 and rounded; the
 product is multiplied by that again. Inputs stay as they are.
 
-Weights laid out in the order in which one token reads them.
-
-With one row of input a product waits for the weights to come from memory (notebook 02), and the
-usual layout, one output after the other, does not let a CPU read as fast as it can. oneDNN, the
-library inside PyTorch, sorts a matrix once into blocks that it then reads in a row; in bfloat16
-there is also half as much to read.
+And weights laid out in the order in which one token reads them. With one row of input a product
+waits for the weights to come from memory (notebook 02), and the usual layout, one output after the
+other, does not let a CPU read as fast as it can. oneDNN, the library inside PyTorch, sorts a matrix
+once into blocks that it then reads in a row; in bfloat16 there is also half as much to read.
 
 Letters: N rows of input, I inputs, O outputs.
 

@@ -1,18 +1,16 @@
 """Generation as fast as it goes: a cache of fixed size, and prompts of different lengths at once.
 
-One step of generation in which no shape ever changes, so that it can be compiled or recorded.
-
+First a step of generation in which no shape ever changes, so that it can be compiled or recorded.
 `Cached` gives attention one key more at every step. Here the keys have their full length from the
 start, and a mask hides the places that are still empty. Then every step runs the same code on
 memory in the same place: torch.compile turns it into one program, and a GPU can replay it without
-hearing of each operation from Python. Where nothing is compiled or recorded, the same step may
-look at the filled places only.
+hearing of each operation from Python. Where nothing is compiled or recorded, the same step may look
+at the filled places only.
 
-A step of generation that an NVIDIA GPU replays by itself.
-
-A small model is done with an operation before Python has handed over the next one. A CUDA graph is
-a recording of all operations of a step: one launch replays them. It works on memory in fixed
-places, so the inputs are copied into the place that was recorded.
+Then a recording of that step, which an NVIDIA GPU replays by itself. A small model is done with an
+operation before Python has handed over the next one. A CUDA graph is a recording of all operations
+of a step: one launch replays them. It works on memory in fixed places, so the inputs are copied
+into the place that was recorded.
 
 Letters: B batch, T time, V vocabulary, C channels, H heads, D head size, S places that attention
 looks at.

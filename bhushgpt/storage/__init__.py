@@ -1,6 +1,7 @@
 """A run on disk: whole, or not there at all.
 
-Opened by notebook 11.
+Opened by notebook 11. To be read in this order: run_folder, tensors, checkpoints; with notebook 15
+distributed, with 18 adapters.
 """
 
 from bhushgpt.storage.adapters import base_digest, load_adapter, save_adapter

@@ -28,6 +28,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
+from bhushgpt.environment import written_out
 from bhushgpt.errors import UserError
 from bhushgpt.files import of_kind, read_json
 from bhushgpt.forecast import (
@@ -82,7 +83,7 @@ class Checkpoint:
     tokenizer: Tokenizer
     """What turns text into the model's ids and back."""
     random: RandomState | None = None
-    """Where the global random numbers stood; `restore` it to go on. Format 1 had none."""
+    """Where the global random numbers stood; `restore` it to go on. None if the file is missing."""
     extra: dict[str, Any] = field(default_factory=dict)
     """What the caller added when saving."""
     folder: Path = Path()
@@ -133,7 +134,7 @@ def save_checkpoint(
         )
         known[MODEL] = write_tensors(weights, temporary / MODEL)
         known[OPTIMIZER] = write_tensors(tensors, temporary / OPTIMIZER)
-    return folder.expanduser() / f"step_{state.step:08d}"
+    return written_out(folder) / f"step_{state.step:08d}"
 
 
 def write_settings(
@@ -239,7 +240,7 @@ def load_checkpoint(
         UserError: If the folder holds no checkpoint, a file is missing, damaged or foreign, or the
             checkpoint is not the one asked for.
     """
-    named = folder.expanduser()
+    named = written_out(folder)
     wanted = (asked, asked_tokenizer, optimizer, read)
     for _ in range(MOST_TRIES):
         found = _checkpoint_folder(named)

@@ -19,6 +19,7 @@ import torch.distributed as dist
 from safetensors.torch import save_file
 from torch import Tensor
 
+from bhushgpt.environment import written_out
 from bhushgpt.errors import UserError
 from bhushgpt.presets import RunConfig, build_model
 from bhushgpt.speed import World, shard
@@ -85,7 +86,7 @@ def save_distributed(
             write_settings(temporary, **facts, groups=groups, extra=extra or {})
 
     _on_main(world, finish)
-    return folder / f"step_{state.step:08d}"
+    return written_out(folder) / f"step_{state.step:08d}"
 
 
 def _on_main(world: World, action: Callable[[], Any]) -> Any:

@@ -32,7 +32,7 @@ from typing import Any, NotRequired, TypedDict
 
 from safetensors import SafetensorError
 
-from bhushgpt.environment import command
+from bhushgpt.environment import command, written_out
 from bhushgpt.errors import UserError, is_whole
 from bhushgpt.files import (
     NoRoom,
@@ -447,7 +447,7 @@ def new_checkpoint(
     """
     if not (is_whole(keep) and keep >= 1):
         raise UserError(f"keep is {keep}: at least 1 checkpoint must be kept.")
-    folder = folder.expanduser().absolute()  # whatever folder the caller changes to meanwhile
+    folder = written_out(folder).absolute()  # whatever folder the caller changes to meanwhile
     name = f"step_{step:08d}"
     temporary = hidden(folder, name, "new")
     with one_writer(folder):

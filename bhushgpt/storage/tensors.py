@@ -223,7 +223,7 @@ def read_facts(file: Path) -> dict[str, str]:
         UserError: See `read_header`.
     """
     read_header(file)
-    with safe_open(file, "pt") as tensors:
+    with named_in_utf8(file) as name, safe_open(name, "pt") as tensors:
         return dict(tensors.metadata() or {})
 
 
