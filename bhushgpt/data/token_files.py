@@ -339,13 +339,3 @@ def pieces_to_encode(text: str, longest: int = LONGEST_PIECE) -> Iterator[str]:
         yield text[start:best]
         start = best
     yield text[start:]
-
-
-def check_share(held_out: float) -> None:
-    """Refuse a share that holds out nothing or everything.
-
-    Raises:
-        UserError: If it is not between 0 and 1.
-    """
-    if not 0 < held_out < 1:
-        raise UserError(f"held_out is {held_out}; it is a share between 0 and 1, such as 0.01.")

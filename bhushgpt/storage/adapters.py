@@ -15,7 +15,7 @@ from torch import nn
 
 from bhushgpt.errors import UserError
 from bhushgpt.gpt import GPT
-from bhushgpt.lora import BASE, LoRAConfig, additions, with_lora
+from bhushgpt.lora import LoRAConfig, additions, base_weights, with_lora
 from bhushgpt.storage.tensors import load_tensors, read_facts, read_header, save_tensors
 
 KIND = "bhushgpt lora 1"
@@ -29,12 +29,7 @@ def base_digest(model: nn.Module) -> str:
     >>> base_digest(with_lora(base)) == base_digest(base)
     True
     """
-    own = set(additions(model))
-    weights = {
-        name.replace(BASE, "."): tensor
-        for name, tensor in model.state_dict().items()
-        if name not in own
-    }
+    weights = base_weights(model)
     digest = hashlib.sha256()
     for name in sorted(weights):
         digest.update(name.encode())
