@@ -3,6 +3,7 @@
     python benchmarks/records.py                  what there is, and how much of it is done
     python benchmarks/records.py modern large     run what is missing of these
     python benchmarks/records.py modern --speed   measure seconds a step; the machine must be idle
+    python benchmarks/records.py --table          what was reached, for README.md beside this file
 
 Every run is written as soon as it ends, into `record_NAME.json` beside this file; started again,
 the script goes on with what is missing. Losses are nats per token of the whole held-out text, in
@@ -27,6 +28,7 @@ from bhushgpt.batches import Batches
 from bhushgpt.corpus import load_text, split_text
 from bhushgpt.cpu_settings import keep_freed_memory
 from bhushgpt.devices import machine_card
+from bhushgpt.environment import named_folder
 from bhushgpt.evaluation import evaluate
 from bhushgpt.gpt import GPTConfig
 from bhushgpt.language_model import LanguageModel, ModelConfig
@@ -64,7 +66,7 @@ class Study:
     evaluate_every: int
     """Steps between two looks at the held-out text."""
     text: str = "sherlock"
-    """A corpus by name, or a file."""
+    """A corpus by name, or a file in the folder that BHUSHGPT_DATA names."""
     held_out: float = 0.1
     """Share of the text, at its end."""
 
@@ -101,12 +103,12 @@ def modern() -> Study:
 def large() -> Study:
     """Return the study of what was wrong with gpt-v1-large on a book."""
     sizes = {"context_length": 128, "n_layer": 8, "n_head": 8, "n_embd": 256}
-    steps = {"steps": 200, "batch_size": 64}
-    old = TrainingConfig(learning_rate=1e-3, warmup_steps=20, schedule="cosine", **steps)
+    steps = {"steps": 150, "batch_size": 64}
+    old = TrainingConfig(learning_rate=1e-3, warmup_steps=15, schedule="cosine", **steps)
     fast = dataclasses.replace(old, learning_rate=3e-3)
-    brief = dataclasses.replace(old, warmup_steps=10)
-    both = dataclasses.replace(fast, warmup_steps=10)
-    today = MuonConfig(warmup_steps=10, schedule="linear", **steps)
+    brief = dataclasses.replace(old, warmup_steps=5)
+    both = dataclasses.replace(fast, warmup_steps=5)
+    today = MuonConfig(warmup_steps=5, schedule="linear", **steps)
     from_zero = partial(ModernConfig, **(GPT2_PARTS | {"zero_init": True}))
 
     def trial(training: TrainingConfig, kind: Any = GPTConfig, **more: Any) -> Trial:
@@ -115,14 +117,14 @@ def large() -> Study:
     trials = {
         "as it was": trial(old, dropout=0.2),
         "rate 3e-3": trial(fast, dropout=0.2),
-        "warm-up of 10 steps": trial(brief, dropout=0.2),
+        "warm-up of 5 steps, not 15": trial(brief, dropout=0.2),
         "dropout 0": trial(old),
         "projections from zero": trial(old, from_zero, dropout=0.2),
         "rate, warm-up and dropout": trial(both),
         "today's parts and Muon": trial(today, ModernConfig),
     }
     says = "Why does a large model learn a book more slowly than a small one?"
-    return Study(says=says, trials=trials, evaluate_every=100)
+    return Study(says=says, trials=trials, evaluate_every=150)
 
 
 def record(trials: dict[str, Trial], **study: Any) -> Study:
@@ -180,6 +182,12 @@ STUDIES: dict[str, Callable[[], Study]] = {
         held_out=0.2,
         says="Holmes, a fifth held out: at most 1.26 in 30 minutes?",
     ),
+    "holmes-wrapped": lambda: record(
+        {"2.7 M, 2000 steps": budget(2000, (6, 6, 192), dropout=0.25)},
+        text="pg1661.txt",
+        held_out=0.2,
+        says="Holmes in lines of 70 characters, a fifth held out: at most 1.32 in 30 minutes?",
+    ),
 }
 
 
@@ -194,7 +202,8 @@ class Text:
     @classmethod
     def of(cls, study: Study) -> "Text":
         """Read it."""
-        whole = load_text(study.text).text
+        file = (named_folder("BHUSHGPT_DATA") or Path()) / study.text
+        whole = load_text(file if file.suffix else study.text).text
         tokenizer = CharTokenizer.from_text(whole)
         halves = split_text(whole, study.held_out)
         return cls(tokenizer.vocab_size, *(np.array(tokenizer.encode(half)) for half in halves))
@@ -290,13 +299,36 @@ def missing(study: Study, record: dict[str, Any]) -> list[tuple[str, int]]:
     return [pair for pair in wanted if pair not in done]
 
 
+def table() -> str:
+    """Return all records as a table: the mean over the seeds of the last held-out loss."""
+    rows = [
+        "| study | trial | seeds | parameters | characters read | minutes | held-out loss |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name in STUDIES:
+        record = load(name, STUDIES[name]())
+        for trial, runs in record["runs"].items():
+            first, losses = runs[0], [run["held_out"][-1][1] for run in runs]
+            step = record["seconds_per_step"].get(trial)
+            minutes = f"{first['held_out'][-1][0] * step / 60:.1f}" if step else "not measured"
+            rows.append(
+                f"| {name} | {trial} | {len(runs)} | {first['parameters']:,} | "
+                f"{first['tokens']:,} | {minutes} | {statistics.mean(losses):.4f} |"
+            )
+    return "\n".join(rows)
+
+
 def main() -> None:
     """Run what is asked for."""
     parser = argparse.ArgumentParser(description="Run the records of training.")
     parser.add_argument("names", nargs="*", help="which studies to run")
     parser.add_argument("--speed", action="store_true", help="measure seconds a step instead")
+    parser.add_argument("--table", action="store_true", help="print what was reached instead")
     parser.add_argument("--only", help="trials whose name begins so")
     asked = parser.parse_args()
+    if asked.table:
+        print(table())
+        return
     if unknown := set(asked.names) - set(STUDIES):
         parser.error(f"there is no {', '.join(sorted(unknown))}; there are: {', '.join(STUDIES)}")
     keep_freed_memory("cpu")
@@ -307,7 +339,7 @@ def main() -> None:
             chosen = {n: t for n, t in study.trials.items() if n.startswith(asked.only)}
             study = dataclasses.replace(study, trials=chosen)
         left = missing(study, record)
-        print(f"{name:<14}{study.says} {len(left)} runs to go.", flush=True)
+        print(f"{name:<16}{study.says} {len(left)} runs to go.", flush=True)
         if not asked.names:
             continue
         text = Text.of(study)

@@ -124,6 +124,11 @@ DEFECTS: dict[str, tuple[str, Plant, str]] = {
     "two titles": ("headings", lambda n: put(text_cell(n), source="# Two"), "one H1"),
     "no title": ("headings", lambda n: put(n.cells[0], source="Text"), "one H1"),
     "a skipped level": ("headings", lambda n: put(text_cell(n), source="#### Deep"), "level 4"),
+    "a nameless column": (
+        "headings",
+        lambda n: put(text_cell(n), source="||b|\n|---|---|\n|1|2|"),
+        "a nameless column: ||b|",
+    ),
     "no minutes": ("second cell", lambda n: put(n.cells[1], source="Soon."), "minutes"),
     "another kernel": (
         "kernel",

@@ -45,11 +45,12 @@ NAMES = {
 }
 SHELL = re.compile(r"^\s*(?:!|%%?(?:pip|conda|bash|sh|cmd|system)\b)", re.MULTILINE)
 URL = re.compile(r"\]\([^)]*\)|https?://\S+")
+HEADER = re.compile(r"^(\|.*\|)[ ]*\n\|[-: |]+\|[ ]*$", re.MULTILINE)  # of a table
 EXCLAMATION = re.compile(r"\w!(?=[\s\"')*_]|$)")
 
 
 def headings(notebook: StoredNotebook) -> list[str]:
-    """One H1, in the first cell; no level is skipped."""
+    """One H1, in the first cell; no level is skipped, and every column of a table has a head."""
     found = notebook.headings()
     complaints = []
     first = [index for index, level, _ in found if level == 1]
@@ -60,6 +61,10 @@ def headings(notebook: StoredNotebook) -> list[str]:
         if level > before + 1:
             complaints.append(f"Cell {index}: {text!r} has level {level} after level {before}.")
         before = level
+    for index, cell in notebook.markdown:
+        for header in HEADER.findall(cell.source):
+            if not all(name.strip() for name in header[1:-1].split("|")):
+                complaints.append(f"Cell {index} has a table with a nameless column: {header}")
     return complaints
 
 
