@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tools import browser
 from tools.curriculum import ROOT, read_curriculum
 from tools.website import FRONT_BYTES, PAGE_BYTES, constraints, faults, read_by, reference
 
@@ -88,3 +89,10 @@ def test_what_pip_is_to_keep_are_names_and_versions_alone():
     lines = constraints().splitlines()
     assert [line for line in lines if not re.fullmatch(r"[\w.-]+==[\w.]+( *;.*)?", line)] == []
     assert len(lines) == pinned.count("==") - sum(line.count("==") - 1 for line in lines)
+
+
+def test_the_notebooks_that_a_browser_runs_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    there = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
+    assert len(browser.NOTEBOOKS) == 6 and {*browser.NOTEBOOKS, *browser.MOVES} <= there
+    assert browser.main(["03_no_such"]) == 1
+    assert capsys.readouterr().out == "There is no notebook 03_no_such.\n"

@@ -26,7 +26,14 @@ from tools.website import ROOT, SITE
 
 SHOTS = SITE / "browser"
 COMMAND_LINE, INSIDE = "17_command_line", "21_inside_the_model"
-NOTEBOOKS = ("00_start_here", "03_autograd", "05_training", "07_attention", COMMAND_LINE, INSIDE)
+NOTEBOOKS = (
+    "00_start_here",
+    "03_text_and_tokens",
+    "05_training",
+    "07_attention",
+    COMMAND_LINE,
+    INSIDE,
+)
 WITH_BARS = ("05_training", INSIDE)
 SECONDS = 600  # for a notebook
 OUTPUTS = """() => jupyterapp.shell.currentWidget.content.widgets
@@ -165,6 +172,10 @@ def stumbles(cells: list[list[dict]]) -> list[str]:
 
 def main(names: list[str]) -> int:
     """Walk through notebooks, print what was found, and return the exit code."""
+    for name in names:
+        if not (ROOT / "notebooks" / f"{name}.ipynb").is_file():
+            print(f"There is no notebook {name}.")
+            return 1
     SHOTS.mkdir(parents=True, exist_ok=True)
     count = 0
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
