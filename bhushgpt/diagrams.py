@@ -29,9 +29,9 @@ def draw_block(norm: str = "LayerNorm", mlp: str = "MLP", attention: str = "atte
     2
     """
     figure, ax = _paper(height=4.0, top=4.35)
-    _arrow(ax, (STREAM, -0.35), (STREAM, 4.2))
+    _arrow(ax, (STREAM, -0.55), (STREAM, 4.2))
     _block(ax, 0.2, norm, mlp, attention)
-    _shape(ax, -0.15, "(B, T, C)")
+    _shape(ax, -0.35, "(B, T, C)")
     _shape(ax, 4.05, "(B, T, C)")
     return figure
 
