@@ -151,7 +151,7 @@ base.tokens.weight.data_ptr()
     return tuned.train(model.training)
 
 
-def base_weights(model: GPT) -> dict[str, Tensor]:
+def base_weights(model: nn.Module) -> dict[str, Tensor]:
     """Return the weights below the additions, by the names that they have without any.
 
     >>> from bhushgpt.gpt import GPTConfig

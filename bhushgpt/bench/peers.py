@@ -9,6 +9,7 @@ Letters: B batch, T time, V vocabulary.
 Lesson: notebook 17.
 """
 
+import importlib
 import importlib.util
 import itertools
 import subprocess
@@ -129,7 +130,7 @@ def _llama_cpp(job: Job) -> Work:
     """Return llama.cpp's writing with our weights, exported and converted by its own converter."""
     if job.kind != "generation" or job.model != "C" or job.rows != 1:
         raise UserError(f"{job.who} is measured in generation of C, one text at a time.")
-    import xllamacpp  # pyright: ignore[reportMissingImports]
+    xllamacpp: Any = importlib.import_module("xllamacpp")
 
     torch.manual_seed(0)
     prompt = prompts_for(job)[0].tolist()
