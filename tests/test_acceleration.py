@@ -157,6 +157,7 @@ def test_only_a_view_of_the_model_is_compiled_and_once(monkeypatch):
     assert calls[0] is loss_function.view(model)
 
 
+@pytest.mark.filterwarnings("ignore")  # what torch's compiler warns about is its own code
 def test_a_compiled_model_gives_the_plain_run_and_is_compiled_once(monkeypatch):
     """Through the tracer alone: its code needs no compiler, and so this runs everywhere."""
     import torch._dynamo
