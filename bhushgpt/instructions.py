@@ -9,15 +9,20 @@ Letters: B rows, T time, V vocabulary.
 Lesson: notebook 18.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from bhushgpt.errors import UserError
+from bhushgpt.files import read_file
 from bhushgpt.language_model import LanguageModel, eval_mode, next_token_loss
+from bhushgpt.sources import decode_text
 from bhushgpt.tokenizers import Tokenizer
 
 # The target of a position that is not learned. Other libraries have the same number for it.
@@ -89,6 +94,41 @@ class ChatTemplate:
                 "it out, or give the template another mark."
             )
         return self.prompt(exchange.question) + self.completion(exchange.answer)
+
+
+def read_exchanges(file: Path) -> list[Exchange]:
+    """Return the pairs in a file with one JSON object a line: {"question": ..., "answer": ...}.
+
+    Raises:
+        UserError: If the file is no text, or a line is no such object or has no answer; it says
+            which line.
+    """
+    raw = read_file(file)
+    text = decode_text(raw, str(file)) if raw.strip() else ""
+    # Not splitlines: a JSON text may hold other marks that it takes for the end of a line.
+    lines = text.split("\n")
+    found = [
+        _exchange(line, f"{file}, line {n}") for n, line in enumerate(lines, 1) if line.strip()
+    ]
+    if not found:
+        raise UserError(f"{file} is empty. {_FORM}")
+    return found
+
+
+_FORM = 'Write one pair a line: {"question": "What is 1 + 1?", "answer": "2"}.'
+
+
+def _exchange(line: str, where: str) -> Exchange:
+    try:
+        data: Any = json.loads(line)
+    except (ValueError, RecursionError):
+        data = None
+    if not isinstance(data, dict):
+        raise UserError(f"{where} is not a JSON object. {_FORM}")
+    try:
+        return Exchange(data.get("question", ""), data.get("answer", ""))
+    except UserError as error:
+        raise UserError(f"{where}: {error} {_FORM}") from None
 
 
 class InstructionBatches:

@@ -1,6 +1,8 @@
 """Exchanges as rows: what is masked and what is not, what is refused, and what counts as right."""
 
+import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,8 +20,9 @@ from bhushgpt.instructions import (
     answer_loss,
     answered_right,
     instruction_rows,
+    read_exchanges,
 )
-from bhushgpt.tokenizers import CharTokenizer
+from bhushgpt.tokenizers import ByteTokenizer, CharTokenizer
 from bhushgpt.training import TrainState, train
 from bhushgpt.training_config import TrainingConfig
 
@@ -141,6 +144,48 @@ def test_an_exchange_longer_than_the_context_is_refused() -> None:
 def test_no_exchanges_are_refused() -> None:
     with pytest.raises(UserError, match="no exchange"):
         InstructionBatches([], TOKENIZER, 2)
+
+
+def write_lines(file: Path, *lines: object) -> Path:
+    texts = (line if isinstance(line, str) else json.dumps(line) for line in lines)
+    file.write_text("\n".join(texts), encoding="utf-8")
+    return file
+
+
+def test_a_file_of_pairs_is_read(tmp_path: Path) -> None:
+    pairs = [{"question": "1+1?", "answer": "2"}, "", {"question": "é?", "answer": "e"}]
+    found = read_exchanges(write_lines(tmp_path / "pairs.jsonl", *pairs))
+    assert found == [Exchange("1+1?", "2"), Exchange("é?", "e")]
+    assert len(instruction_rows(found, ByteTokenizer())[0]) == 2
+
+
+def test_a_byte_order_mark_and_marks_within_a_text_are_no_trouble(tmp_path: Path) -> None:
+    pair = '{"question": "one\u2028two?", "answer": "2"}'
+    file = tmp_path / "pairs.jsonl"
+    file.write_bytes(("\ufeff" + pair + "\r\n" + pair).encode("utf-8"))
+    assert read_exchanges(file) == 2 * [Exchange("one\u2028two?", "2")]
+
+
+@pytest.mark.parametrize(
+    ("lines", "why"),
+    [
+        ([{"question": "1+1?"}], r"line 1: There is no answer beside '1\+1\?'"),
+        (
+            [{"question": "1+1?", "answer": "2"}, {"question": "2?", "answer": " "}],
+            "line 2: .*no a",
+        ),
+        ([{"question": "1+1?", "answer": 2}], "line 1: There is no answer"),
+        ([{"question": "1+1?", "answer": None}], "line 1: There is no answer"),
+        ([{"answer": "2"}], "line 1: There is no question beside '2'"),
+        (["what is 1 + 1?"], "line 1 is not a JSON object"),
+        (["[1, 2]"], "line 1 is not a JSON object"),
+        (["[" * 100_000], "line 1 is not a JSON object"),
+        ([""], "is empty"),
+    ],
+)
+def test_a_file_without_answers_is_refused_by_line(lines, why, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=why + r'.*"question": "What is 1 \+ 1'):
+        read_exchanges(write_lines(tmp_path / "pairs.jsonl", *lines))
 
 
 def test_the_seed_decides_the_batches() -> None:

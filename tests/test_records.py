@@ -1,11 +1,13 @@
-"""The records of training: runs of the studies as they stand, and what is claimed of them."""
+"""The records of training: runs of the studies as they stand, that can go on, and claims."""
 
+import dataclasses
 import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 from bhushgpt.environment import project_root
 
@@ -22,10 +24,39 @@ def script() -> ModuleType:
     return module
 
 
+def test_every_trial_of_every_study_can_be_built(script: ModuleType) -> None:
+    for study in (make() for make in script.STUDIES.values()):
+        for trial in study.trials.values():
+            with torch.device("meta"):
+                assert trial.model(vocab_size=79).build().parameter_count() < 7e6
+            assert trial.training.steps >= study.evaluate_every and trial.seeds >= 1
+
+
+def test_the_first_seed_of_all_comes_before_the_second_of_any(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(script, "HERE", tmp_path)
+    study = script.modern()
+    study = dataclasses.replace(
+        study,
+        trials={n: dataclasses.replace(trial, seeds=5) for n, trial in study.trials.items()},
+    )
+    record = script.load("modern", study)
+    left = script.missing(study, record)
+    assert [seed for _, seed in left] == sorted(seed for _, seed in left)
+    assert len(left) == 5 * len(study.trials)
+    name, seed = left[3]
+    record["runs"][name] = [{"seed": seed, "held_out": [[500, 1.5]]}]
+    script.save("modern", record)
+    again = script.load("modern", study)
+    assert again == record and (name, seed) not in script.missing(study, again)
+
+
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
 def test_every_run_is_one_of_the_study_as_it_stands(path: Path, script: ModuleType) -> None:
     record = json.loads(path.read_text(encoding="utf-8"))
     study = script.STUDIES[path.stem.removeprefix("record_")]()
+    assert record["measured_by"].startswith("python benchmarks/records.py ")
     assert (record["text"], record["held_out_share"]) == (study.text, study.held_out)
     assert record["runs"].keys() <= study.trials.keys()
     for name, runs in record["runs"].items():
@@ -38,6 +69,7 @@ def test_every_run_is_one_of_the_study_as_it_stands(path: Path, script: ModuleTy
             assert run["tokens"] == training.steps * window
             assert len(run["training"]) == training.steps // 25
             assert 0.5 < run["held_out"][-1][1] < 2.5
+            assert all(0 < loss < 5 for _, loss in run["held_out"])
 
 
 def test_the_table_in_the_readme_is_that_of_the_records(script: ModuleType) -> None:

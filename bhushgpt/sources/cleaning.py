@@ -16,7 +16,7 @@ from bhushgpt.errors import UserError
 from bhushgpt.sources.downloads import is_web_page
 
 BYTE_ORDER_MARK = "\ufeff"
-# What people put between two documents of a file, on a line of its own.
+# GPT-2's special token. Between two documents of a file people put it on a line of its own.
 END_OF_TEXT = "<|endoftext|>"
 END_OF_TEXT_LINE = re.compile(rf"^[ \t]*{re.escape(END_OF_TEXT)}[ \t]*(?:\n|\Z)", re.M)
 
