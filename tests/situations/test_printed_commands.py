@@ -30,7 +30,8 @@ from bhushgpt.storage import load_checkpoint
 LONG = "".join(f"The old man number {n} had a red hat.\n" for n in range(2500))
 PACKAGE = Path(bhushgpt.__file__).parent
 POSIX = pytest.mark.skipif(os.name == "nt", reason="A shell of Unix pastes them.")
-COMMAND = re.compile(r"^\s*(?:type: )?(\S*python\S* -m bhushgpt .*?)$", re.M)
+PYTHON = r"(?:'[^'\n]*python[^'\n]*'|\S*python\S*)"  # quoted where the course's folder has a space
+COMMAND = re.compile(rf"^\s*(?:type: )?({PYTHON} -m bhushgpt .*?)$", re.M)
 
 
 def words_of(line: str, place: Path) -> list[str]:
@@ -130,7 +131,9 @@ def test_what_a_missing_run_leads_to_can_be_pasted(here):
         with pytest.raises(UserError) as error:
             call()
         text = str(error.value)
-        for line in re.findall(r"(?:^  |: )(\S*python\S* -m bhushgpt [^()\n]*)", text, re.M):
+        lines = re.findall(rf"(?:^  |: )({PYTHON} -m bhushgpt [^()\n]*)", text, re.M)
+        assert lines
+        for line in lines:
             words = words_of(line, here)
             assert words[0] in COMMANDS and understood(words)
         assert "-m bhushgpt" in text
