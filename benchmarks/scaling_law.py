@@ -1,6 +1,7 @@
 """Train models of several sizes for several lengths each, and write what they reach as JSON.
 
     python benchmarks/scaling_law.py benchmarks/scaling_law.json
+    python benchmarks/scaling_law.py benchmarks/scaling_law.json --shapes 4 --longest 4000
     python benchmarks/scaling_law.py runs/tales.json --corpus shakespeare --shapes 2
 
 One run serves all lengths of a size: until its decay begins, a `wsd` run does not know how long it
@@ -11,7 +12,6 @@ copy of it goes down the hill by itself. What is in the file already is not trai
 import argparse
 import copy
 import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,7 @@ from bhushgpt.speed import AcceleratedLoss, accelerate, pick_acceleration
 from bhushgpt.tokenizers import CharTokenizer
 from bhushgpt.training import TrainState, train
 
-LENGTHS = (125, 250, 500, 1000, 2000)
+LENGTHS = (125, 250, 500, 1000, 2000, 4000)
 
 
 def main() -> None:
@@ -37,7 +37,7 @@ def main() -> None:
     flags.add_argument("file", type=Path)
     flags.add_argument("--corpus", default="sherlock")
     flags.add_argument("--shapes", type=int, default=len(SHAPES), help="so many of the smallest")
-    flags.add_argument("--longest", type=int, default=max(LENGTHS))
+    flags.add_argument("--longest", type=int, default=2000)
     flags.add_argument("--seeds", type=int, default=1)
     asked = flags.parse_args()
     keep_freed_memory("cpu")
@@ -59,8 +59,12 @@ def main() -> None:
         Trained(parameters=row["parameters"], tokens=row["tokens"], loss=row["held_out"])
         for row in record["runs"]
     ]
-    longest = max(run.tokens for run in runs) / record["train_tokens"]
-    print(f"MOST_EPOCHS = {longest:.0f}\nHOLMES = {fit_law(runs)}")
+    longest: dict[int, int] = {}
+    for run in runs:
+        longest[run.parameters] = max(run.tokens, longest.get(run.parameters, 0))
+    # What every size has been through.
+    epochs = min(longest.values()) / record["train_tokens"]
+    print(f"MOST_EPOCHS = {epochs:.0f}\nHOLMES = {fit_law(runs)}")
 
 
 def opened(path: Path, corpus: str, parts: tuple[np.ndarray, np.ndarray]) -> dict:
@@ -106,9 +110,7 @@ def rows(shape: Shape, seed: int, parts: tuple, vocab_size: int, lengths: list[i
         config = recipe(shape, vocab_size, length, seed=seed)
         advance(state, batches, longest, until=length - config.training.decay_steps)
         branch = state if length == max(lengths) else copy.deepcopy(state)
-        begin = time.perf_counter()
         losses = advance(branch, batches, config, until=length)
-        seconds = time.perf_counter() - begin
         assert isinstance(branch.model, LanguageModel)
         yield {
             "shape": list(shape),
@@ -119,7 +121,6 @@ def rows(shape: Shape, seed: int, parts: tuple, vocab_size: int, lengths: list[i
             "flops_per_token": training_flops(config.model),
             "held_out": round(evaluate(branch.model, held_out).nats_per_token, 4),
             "training": round(float(np.mean(losses[-25:])), 4),
-            "tokens_per_second": round(len(losses) * 2048 / seconds),
         }
 
 

@@ -151,6 +151,7 @@ def test_one_step_computes_one_position():
     assert lengths == [3, 1, 1, 1, 1, 1]
 
 
+@pytest.mark.filterwarnings("ignore")  # what torch's compiler warns about is its own code
 @pytest.mark.parametrize("position", ["learned", "rotary"])
 def test_the_static_step_is_captured_once_and_whole(position):
     """What compiling needs: no break in the graph, and one program for all places."""

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 
 from bhushgpt.devices import process_memory
@@ -28,6 +29,7 @@ from bhushgpt.files import write_atomically
 from bhushgpt.forecast import TRIAL_WORK, forecast, grown, run_memory
 from bhushgpt.generation import Sampling, complete_text
 from bhushgpt.gpt import GPT
+from bhushgpt.language_model import LanguageModel
 from bhushgpt.lora import LoRAConfig
 from bhushgpt.ngrams import HIGHEST_ORDER, Floors, count_floors, ladder_table
 from bhushgpt.runs.folder import RECORD, RunOptions
@@ -101,24 +103,44 @@ def tried_results(session: Session) -> tuple[float, int]:
     That are glances at the held-out text, a sample with each, and in the end the whole of it
     judged, by the model and by counting.
     """
-    text, steps, model = session.text, session.config.training.steps, session.model
-    length = model.context_length
-    # Two operations a weight and token, and most tokens are seen in two windows.
-    few = max(length + 1, round(TRIAL_WORK / 4 / model.parameter_count()))
-    few, part = min(few, len(text.held_out)), round(TRIED * len(text.held_out)) + 2
+    seconds, room = counting_cost(session.text)
+    steps = session.config.training.steps
+    return seconds + looking_seconds(session.model, session.text, session.evaluate, steps), room
+
+
+def counting_cost(text: Text) -> tuple[float, int]:
+    """Count a part of a text; return the seconds and the bytes that all of it will take."""
+    part = round(TRIED * len(text.held_out)) + 2
     train = text.counted[: round(TRIED * len(text.counted)) + HIGHEST_ORDER]
-    judging = _seconds(lambda: session.evaluate(text.held_out[:few])) / few
     counted = (train, text.held_out[:part], text.tokenizer.vocab_size)
     counting = _seconds(lambda: count_floors(*counted)) / TRIED
     tracemalloc.start()  # numpy's arrays are counted, too
     count_floors(*counted)
     room = round(tracemalloc.get_traced_memory()[1] / TRIED)
     tracemalloc.stop()
+    return counting, room
+
+
+def looking_seconds(
+    model: LanguageModel, text: Text, judge: Callable[[np.ndarray], object], steps: int
+) -> float:
+    """Predict and write a little; return the seconds of all glances, samples and the last look.
+
+    Args:
+        model: Of the run.
+        text: Of the run.
+        judge: Computes the loss on some tokens.
+        steps: Of the run.
+    """
+    # Two operations a weight and token, and most tokens are seen in two windows.
+    few = max(model.context_length + 1, round(TRIAL_WORK / 4 / model.parameter_count()))
+    few = min(few, len(text.held_out))
+    judging = _seconds(lambda: judge(text.held_out[:few])) / few
     short = (text.prompt, SAMPLE_TOKENS // 8, Sampling(seed=1))
     writing = 8 * _seconds(lambda: list(complete_text(model, text.tokenizer, *short)))
     glances = 1 + (steps - 1) // usual_interval(steps)
     judged = len(text.held_out) + glances * min(GLANCE_TOKENS, len(text.held_out))
-    return judging * judged + counting + writing * glances, room
+    return judging * judged + writing * glances
 
 
 def _seconds(action: Callable[[], Any]) -> float:
