@@ -58,7 +58,7 @@ def test_a_run_that_ends_long_before_its_time_says_so_and_what_to_type_instead(t
     brief = session(0.001, text, tmp_path / "brief")
     assert len(brief.notices) == 1
     endless = session(10_000, text, tmp_path / "endless")
-    assert "read its text more than" in endless.notices[1]
+    assert "read their text more than" in endless.notices[1]
     assert "--preset gpt-modern --steps" in endless.notices[1]
 
 

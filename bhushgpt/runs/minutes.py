@@ -89,9 +89,9 @@ def minutes_session(
     notices = [f"{minutes:g} minutes, {spent:.0f} s of them measuring: {plan}"]
     if plan.seconds < left / 2 and plan.epochs > MOST_EPOCHS - 1:
         notices.append(
-            f"Its steps take {plan.seconds / 60:.2g} minutes only: no run behind this forecast has "
-            f"read its text more than {MOST_EPOCHS} times. With more time, type a --preset and "
-            "--steps, such as --preset gpt-modern --steps 6000."
+            f"Its steps take {plan.seconds / 60:.2g} minutes only: nothing is known here of larger "
+            f"sizes that read their text more than {MOST_EPOCHS} times. To use more time, type a "
+            "--preset and --steps, such as --preset gpt-modern --steps 6000."
         )
     session = begin_session(plan.config, text, corpus_name, world, out, options, notices=notices)
     session.run.update(forecast=plan.loss, minutes=minutes)
