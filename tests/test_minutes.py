@@ -146,6 +146,14 @@ def test_a_short_text_is_not_read_more_often_by_the_pilot_than_by_the_run(text, 
     assert 0 <= MOST_EPOCHS * len(opened.train) - pilot.tokens < 2048
 
 
+def test_one_sees_that_it_measures(text, monkeypatch, capsys):
+    monkeypatch.setattr(dial, "step_seconds", lambda *given, **more: 0.5)
+    monkeypatch.setattr(dial, "PILOT_STEPS", 2)
+    dial.measure(open_text(str(text), context_length=64), WORLD, OPTIONS, seconds=60)
+    shown = capsys.readouterr().err
+    assert "speed of each size" in shown and "a first try 100%" in shown
+
+
 def test_several_processes_are_refused(text, tmp_path):
     two = World(device=torch.device("cpu"), rank=0, size=2)
     with pytest.raises(UserError, match="one process"):

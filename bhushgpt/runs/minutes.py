@@ -10,9 +10,11 @@ Lesson: notebook 20.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from bhushgpt.batches import Batches
 from bhushgpt.cpu_settings import threads_for
@@ -23,7 +25,7 @@ from bhushgpt.language_model import LanguageModel
 from bhushgpt.presets import RunConfig, build_model
 from bhushgpt.runs.folder import RunOptions
 from bhushgpt.runs.report import counting_cost, looking_seconds
-from bhushgpt.runs.session import Session
+from bhushgpt.runs.session import BAR, Session
 from bhushgpt.runs.start import accelerated, begin_session
 from bhushgpt.runs.training_text import Text, open_text
 from bhushgpt.scaling import HOLMES, MOST_EPOCHS, SHAPES, Plan, Shape, Trained, plan_run, recipe
@@ -37,6 +39,9 @@ MINUTES = "minutes"
 PILOT, PILOT_STEPS, PILOT_SHARE = SHAPES[2], 2000, 0.15
 # Of the time that is left: checkpoints, and a clock that is not exact.
 OVERHEAD = 0.05
+
+# Nobody should wait for a minute without a word.
+bar = partial(tqdm, bar_format=BAR, leave=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +126,7 @@ def measure(text: Text, world: World, options: RunOptions, seconds: float) -> Be
     """
     speeds, others = {}, {}
     counting, _ = counting_cost(text)
-    for shape in SHAPES:
+    for shape in bar(SHAPES, desc="speed of each size"):
         begin = time.perf_counter()
         config = recipe(shape, text.tokenizer.vocab_size, 100)
         loss = _loss(config, world, options)
@@ -172,7 +177,8 @@ def _pilot(
     loss, batches = _loss(config, world, options), _batches(config, text, world)
     begin = time.perf_counter()
     with threads_for(step_operations(config)):
-        for _ in train_scaled(state, batches, config.training, loss, loss.scaler):
+        reports = train_scaled(state, batches, config.training, loss, loss.scaler)
+        for _ in bar(reports, desc="a first try", total=steps):
             pass
     speed = steps * batch / (time.perf_counter() - begin)
     reached = evaluate(model, text.held_out).nats_per_token
