@@ -151,7 +151,8 @@ def test_one_sees_that_it_measures(text, monkeypatch, capsys):
     monkeypatch.setattr(dial, "PILOT_STEPS", 2)
     dial.measure(open_text(str(text), context_length=64), WORLD, OPTIONS, seconds=60)
     shown = capsys.readouterr().err
-    assert "speed of each size" in shown and "a first try 100%" in shown
+    # How often a bar is drawn depends on the clock; that it begins does not.
+    assert "speed of each size   0%" in shown and "a first try   0%" in shown
 
 
 def test_several_processes_are_refused(text, tmp_path):
