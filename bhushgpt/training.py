@@ -252,6 +252,7 @@ def _gradient(
             part_loss = loss_function(state.model, part, answers) / config.accumulation_steps
             part_loss.backward()
             loss += part_loss.detach()
+            del part_loss  # else what is left of its graph lies between the next part's tensors
     norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.max_grad_norm)
     return Report(
         step=state.step + 1,

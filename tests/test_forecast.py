@@ -179,7 +179,7 @@ def test_a_forecast_is_within_a_factor_of_1_5_of_the_real_run(monkeypatch):
 
 
 GROWTH = """
-import itertools, sys
+import dataclasses, itertools, sys
 from pathlib import Path
 import numpy as np, torch
 from bhushgpt.batches import Batches
@@ -201,6 +201,10 @@ def steps(config, how, count):
     return list(itertools.islice(made, count))
 
 config, small = preset(sys.argv[1], 79), preset("gpt-v1-smoke", 79)
+parts = int(sys.argv[3])
+size = config.training.batch_size * parts
+training = dataclasses.replace(config.training, batch_size=size, accumulation_steps=parts)
+config = dataclasses.replace(config, training=training)
 how, _ = pick_acceleration(torch.device("cpu"), config, sys.argv[2], "off")
 keep_freed_memory()
 steps(small, how, 1)  # what the first step loads is not the run's
@@ -213,18 +217,19 @@ print(grown(run_memory(config, "cpu", how)) / (status("VmHWM") - before))
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells the peak")
 @pytest.mark.parametrize(
-    ("name", "precision"),
+    ("name", "precision", "parts"),
     [
-        ("gpt-v1", "float32"),
-        pytest.param("gpt-v1", "bfloat16", marks=pytest.mark.long),
-        pytest.param("gpt-modern", "float32", marks=pytest.mark.long),
-        pytest.param("gpt-v1-large", "float32", marks=pytest.mark.long),
-        pytest.param("tinystories", "bfloat16", marks=pytest.mark.long),
-        pytest.param("gpt-v2-mini", "float32", marks=pytest.mark.long),
+        ("gpt-v1", "float32", 1),
+        pytest.param("gpt-v1", "float32", 4, marks=pytest.mark.long),
+        pytest.param("gpt-v1", "bfloat16", 1, marks=pytest.mark.long),
+        pytest.param("gpt-modern", "float32", 1, marks=pytest.mark.long),
+        pytest.param("gpt-v1-large", "float32", 1, marks=pytest.mark.long),
+        pytest.param("tinystories", "bfloat16", 1, marks=pytest.mark.long),
+        pytest.param("gpt-v2-mini", "float32", 1, marks=pytest.mark.long),
     ],
 )
-def test_a_process_grows_by_what_is_forecast(name, precision):
-    command = [sys.executable, "-c", GROWTH, name, precision]
+def test_a_process_grows_by_what_is_forecast(name, precision, parts):
+    command = [sys.executable, "-c", GROWTH, name, precision, str(parts)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert 1 / 1.25 < float(done.stdout) < 1.25
 

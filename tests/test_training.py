@@ -2,7 +2,8 @@
 
 import copy
 import math
-from typing import Any
+import weakref
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -168,6 +169,37 @@ def test_a_report_counts_its_tokens_and_holds_the_loss_before_the_step():
     assert report.loss == first
     assert report.tokens == CONFIG.batch_size * T
     assert batch_loss(state.model, *batches()[0]).item() < first
+
+
+class Marked(torch.autograd.Function):
+    """Passes a loss through; its place in the graph holds a mark for as long as the graph lives."""
+
+    marks: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+
+    @staticmethod
+    def forward(ctx: Any, loss: Tensor) -> Tensor:
+        ctx.mark = nn.Module()
+        Marked.marks.add(ctx.mark)
+        return loss.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return grads[0]
+
+
+def test_no_part_of_a_batch_leaves_its_graph_to_the_next():
+    # Between the next part's tensors it would cut the memory up: a process took a third more.
+    alive = []
+
+    def marked_loss(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        alive.append(len(Marked.marks))
+        marked = cast(Tensor, Marked.apply(batch_loss(model, inputs, targets)))
+        assert Marked.marks
+        return marked
+
+    config = TrainingConfig(steps=2, batch_size=8, accumulation_steps=4)
+    list(train(fresh(config), Batches(TEXT, 8, T), config, marked_loss))
+    assert alive == [0] * 8
 
 
 @pytest.mark.parametrize("parts", [2, 4, 8])

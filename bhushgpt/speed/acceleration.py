@@ -12,7 +12,7 @@ memory cost", arXiv 1604.06174.
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import Literal, cast
 from weakref import WeakKeyDictionary
 
 import torch
@@ -152,7 +152,7 @@ class Recomputed(nn.Module):
 
     def forward(self, x: Tensor, past: object = None) -> Tensor:
         """Return the block's (B, T, C)."""
-        return checkpoint(self.block, x, past, use_reentrant=False)
+        return cast(Tensor, checkpoint(self.block, x, past, use_reentrant=False))
 
 
 class AcceleratedLoss:

@@ -31,7 +31,7 @@ Lesson: notebook 15. Source of the idea: Dao et al., "FlashAttention", arXiv 220
 
 import math
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -206,7 +206,7 @@ class CheapDropout(nn.Dropout):
             mask = _compiled_mask(torch.rand(()), list(input.shape), self.p, input.dtype)
         else:
             mask = random_mask(input.shape, self.p, input.dtype)
-        return _Masked.apply(input, mask, self.p)
+        return cast(Tensor, _Masked.apply(input, mask, self.p))
 
 
 class _Masked(torch.autograd.Function):
@@ -250,7 +250,7 @@ class SigmoidGELU(nn.GELU):
         small = input.dtype in (torch.float32, torch.bfloat16)  # the others were not measured
         if not (small and torch.is_grad_enabled() and input.requires_grad):
             return super().forward(input)
-        return _SigmoidGELU.apply(input)
+        return cast(Tensor, _SigmoidGELU.apply(input))
 
 
 class _SigmoidGELU(torch.autograd.Function):
@@ -298,7 +298,9 @@ class FusedBiasLinear(nn.Linear):
             return super().forward(input)
         if not torch.is_grad_enabled() or not can_fuse(dtype) or input.dim() < 2:
             return super().forward(input)
-        return _FusedBias.apply(input.to(dtype), self.weight.to(dtype), self.bias.to(dtype))
+        return cast(
+            Tensor, _FusedBias.apply(input.to(dtype), self.weight.to(dtype), self.bias.to(dtype))
+        )
 
 
 @cache

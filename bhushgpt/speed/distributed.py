@@ -35,7 +35,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 import torch.distributed as dist
@@ -320,7 +320,7 @@ class _TogetherLoss(AcceleratedLoss):
         self.part += 1
         if isinstance(self.inside, DistributedDataParallel):
             self.inside.require_backward_grad_sync = self.part >= self.parts
-        return _Mean.apply(self.inside(inputs, targets), self.world)
+        return cast(Tensor, _Mean.apply(self.inside(inputs, targets), self.world))
 
 
 def _own_randomness(world: World) -> None:

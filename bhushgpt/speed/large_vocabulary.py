@@ -10,7 +10,7 @@ Letters: B batch, T time, N tokens (B * T), C channels, V vocabulary, K tokens o
 Lesson: notebook 15.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -60,7 +60,9 @@ def chunked_loss(
         else:
             largest = weights.max()
             scale, shares = largest / total_weight(weights), weights / largest
-        return _ChunkedLoss.apply(hidden, weight, targets, shares, scale, chunk_tokens, dtype)
+        return cast(
+            Tensor, _ChunkedLoss.apply(hidden, weight, targets, shares, scale, chunk_tokens, dtype)
+        )
 
 
 class _ChunkedLoss(torch.autograd.Function):

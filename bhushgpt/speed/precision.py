@@ -15,7 +15,7 @@ import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 from weakref import WeakSet
 
 import torch
@@ -155,7 +155,7 @@ class GradientScaler:
         self._calm += 1
         if self._calm > self.growth_interval:
             self.scale, self._calm = min(2 * self.scale, LARGEST_SCALE), 1
-        return _Scaled.apply(loss, self.scale)
+        return cast(Tensor, _Scaled.apply(loss, self.scale))
 
     def lower(self) -> bool:
         """Lower the scale after a gradient that is no number; False if it is 1 already."""
