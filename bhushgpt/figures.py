@@ -9,6 +9,7 @@ Lesson: notebook 00.
 
 import base64
 import io
+import itertools
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -101,8 +102,8 @@ def png_bytes(fig: Figure) -> bytes:
     Lines of a legend that differ in colour alone get line styles.
 
     Raises:
-        UserError: If bars that start at zero are cut off above it, or a narrow screen could not
-            show the figure's letters.
+        UserError: If bars that start at zero are cut off above it, words in boxes cover each
+            other, or a narrow screen could not show the figure's letters.
 
     >>> fig, _ = plt.subplots()
     >>> png_bytes(fig)[1:4]
@@ -112,8 +113,7 @@ def png_bytes(fig: Figure) -> bytes:
     from PIL import Image  # comes with matplotlib
 
     _check_readable(fig)
-    for axes in fig.axes:
-        _tell_lines_apart(axes)
+    _tell_lines_apart(fig)
     full, out = io.BytesIO(), io.BytesIO()
     fig.savefig(full, format="png", dpi=DOTS_PER_INCH, bbox_inches="tight", pad_inches=0.08)
     picture = Image.open(full).convert("RGB")
@@ -138,6 +138,7 @@ def _check_readable(fig: Figure) -> None:
                 f"The text {text.get_text()!r} has {points:g} points: fewer than "
                 f"{SMALLEST:g} cannot be read on a narrow screen."
             )
+    _check_boxes(fig)
     for axes in fig.axes:
         for bars in axes.containers:
             if not isinstance(bars, BarContainer) or not bars.patches:
@@ -153,28 +154,61 @@ def _check_readable(fig: Figure) -> None:
                 )
 
 
-def _tell_lines_apart(axes: Axes) -> None:
-    """Give lines that a legend names, and only their colour tells apart, styles of their own."""
+def _check_boxes(fig: Figure) -> None:
+    """Refuse words in boxes that cover each other."""
+    boxes = [
+        (text.get_text(), box)
+        for text in fig.findobj(Text)
+        if isinstance(text, Text) and text.get_visible() and (box := text.get_bbox_patch())
+    ]
+    if len(boxes) > 1:
+        fig.draw_without_rendering()  # only then they lie where they will
+    for (one, box), (other, next_box) in itertools.combinations(boxes, 2):
+        if box.get_window_extent().overlaps(next_box.get_window_extent()):
+            raise UserError(
+                f"The box of {one!r} covers that of {other!r}. Put them farther apart, or break "
+                "the longer one into lines."
+            )
+
+
+def _tell_lines_apart(fig: Figure) -> None:
+    """Give lines that a legend names, and only their colour tells apart, styles of their own.
+
+    Beside axes with a legend those without one keep to it: one colour, one style.
+    """
+    styles: dict[Any, Any] = {}
+    for axes in fig.axes:
+        styles |= _styles_of_legend(axes)
+    for axes in fig.axes:
+        if axes.get_legend() is None:
+            for line in filter(_is_plain, axes.lines):
+                line.set_linestyle(styles.get(line.get_color(), "-"))
+
+
+def _is_plain(line: Line2D) -> bool:
+    return line.get_linestyle() == "-" and line.get_marker() in (None, "None", "", " ")
+
+
+def _styles_of_legend(axes: Axes) -> dict[Any, Any]:
+    """Set the styles of one legend's lines; return colour -> style."""
     if (legend := axes.get_legend()) is None:
-        return
+        return {}
     named = {line.get_label(): line for line in axes.lines}
     pairs = [
         (entry, named[entry.get_label()])
         for entry in legend.legend_handles
         if isinstance(entry, Line2D) and entry.get_label() in named
     ]
-    plain = [
-        pair
-        for pair in pairs
-        if pair[1].get_linestyle() == "-" and pair[1].get_marker() in (None, "None", "", " ")
-    ]
+    plain = [pair for pair in pairs if _is_plain(pair[1])]
     taken = {line.get_linestyle() for _, line in pairs if line.get_linestyle() != "-"}
     free = [style for style in LINE_STYLES if style not in taken]
     # More lines than styles belong to an ordered family, whose shades say which is which.
-    if len(plain) <= len(free):
-        for pair, style in zip(plain, free, strict=False):
-            for line in pair:
-                line.set_linestyle(style)
+    if len(plain) > len(free):
+        return {}
+    for pair, style in zip(plain, free, strict=False):
+        for line in pair:
+            line.set_linestyle(style)
+    return {line.get_color(): style for (_, line), style in zip(plain, free, strict=False)}
 
 
 def show(fig: Figure, alt: str) -> None:

@@ -322,6 +322,18 @@ def test_letters_that_are_too_small_are_refused(ax):
         png_bytes(ax.figure)
 
 
+def test_boxes_that_cover_each_other_are_refused(ax):
+    ax.set(xlim=(0, 4), ylim=(0, 1))
+    box = {"boxstyle": "round"}
+    ax.text(1, 0.5, "12\nwhen training goes wrong", bbox=box, ha="center")
+    ax.text(3, 0.5, "13\nbyte pair encoding", bbox=box, ha="center")
+    ax.text(2, 0.5, "words without a box may")
+    png_bytes(ax.figure)
+    ax.texts[1].set_position((2, 0.5))
+    with pytest.raises(UserError, match=r"goes wrong' covers that of '13\\nbyte pair"):
+        png_bytes(ax.figure)
+
+
 def drawn_styles(ax):
     assert ax.get_legend() is not None
     entries = [entry.get_linestyle() for entry in ax.get_legend().legend_handles]
@@ -354,3 +366,16 @@ def test_a_family_of_many_lines_keeps_its_shades(ax):
     ax.legend()
     png_bytes(ax.figure)
     assert set(drawn_styles(ax)) == {"-"}
+
+
+def test_axes_without_a_legend_draw_a_colour_as_their_neighbours_do():
+    fig, (left, right) = plt.subplots(1, 2)
+    for name in ("a", "b"):
+        left.plot([0, 1], label=name)
+        right.plot([1, 0])
+    right.plot([0, 1], "o-", color=left.lines[1].get_color())  # told apart by its marks
+    left.legend()
+    png_bytes(fig)
+    assert drawn_styles(left) == ["-", "--"]
+    assert [line.get_linestyle() for line in right.lines] == ["-", "--", "-"]
+    plt.close(fig)
