@@ -95,6 +95,12 @@ def test_a_torch_in_the_range_is_kept(version: str, kept: bool) -> None:
         assert torch.specifier.contains(Version(version)) is kept
 
 
+def test_the_front_page_names_the_range_that_is_kept() -> None:
+    (lowest, (major, below)) = install.TORCH_RANGE
+    said = f"a PyTorch from {lowest[0]}.{lowest[1]} to {major}.{below - 1} that"
+    assert said in (install.ROOT / "README.md").read_text("utf-8")
+
+
 @pytest.mark.parametrize(("there", "asked_for"), [("2.11.0+cu130", False), ("", True)])
 def test_pip_is_asked_for_torch_only_where_none_serves(
     monkeypatch: pytest.MonkeyPatch, checkout: Path, there: str, asked_for: bool
