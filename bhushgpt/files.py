@@ -18,6 +18,7 @@ import json
 import lzma
 import os
 import platform
+import re
 import shutil
 import stat
 import tempfile
@@ -263,6 +264,13 @@ def read_json(path: Path, kind: type[Kind], *, deep: bool = False) -> Kind:
             raise
         raise UserError(f"{path} is damaged: it is not JSON ({error}). It was not used.") from error
     return of_kind(found, kind, str(path), deep=deep)
+
+
+def write_json(path: Path, record: Any) -> None:
+    """Write a dataclass for `read_json`, whole or not at all: one line for each list of numbers."""
+    text = json.dumps(dataclasses.asdict(record), indent=1)
+    text = re.sub(r"\[\s*([^][{}]*?)\s*\]", lambda m: f"[{' '.join(m[1].split())}]", text)
+    write_atomically(path, (text + "\n").encode())
 
 
 def of_kind(data: Any, kind: type[Kind], where: str, *, deep: bool = False) -> Kind:

@@ -8,9 +8,8 @@ that machines can be laid side by side.
 Lesson: notebook 02.
 """
 
-import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +18,7 @@ from msgspec import Meta
 
 from bhushgpt.devices import abilities, describe_device, machine_card
 from bhushgpt.errors import UserError
-from bhushgpt.files import read_json
+from bhushgpt.files import read_json, write_json
 from bhushgpt.timing import Timing, measure
 
 CPU_SIZES, GPU_SIZES = (256, 512, 1024, 2048), (2048, 4096, 8192)
@@ -277,10 +276,7 @@ class MachineRecord:
         """Write the record as JSON into the folder, over an older one, and return its path."""
         slug = re.sub(r"[^a-z0-9]+", "-", self.label.lower()).strip("-")
         path = Path(folder) / f"matmul_{slug}_{self.device}.json"
-        text = json.dumps(asdict(self), indent=1)
-        # One line for each list of numbers.
-        text = re.sub(r"\[\s*([^][{}]*?)\s*\]", lambda m: f"[{' '.join(m[1].split())}]", text)
-        path.write_text(text + "\n", encoding="utf-8")
+        write_json(path, self)
         return path
 
 

@@ -7,10 +7,8 @@ Lesson: notebook 13.
 """
 
 import itertools
-import json
-import re
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,7 +24,7 @@ from bhushgpt.cpu_settings import fast_float32_products, float32_products_as_shi
 from bhushgpt.devices import abilities, describe_device, has_tf32
 from bhushgpt.environment import command, memory_size
 from bhushgpt.errors import UserError
-from bhushgpt.files import read_json
+from bhushgpt.files import read_json, write_json
 from bhushgpt.scaling import training_flops
 from bhushgpt.timing import NOISY, Timing, format_seconds
 
@@ -140,10 +138,7 @@ class BenchRecord:
 
     def save(self, path: Path) -> None:
         """Write the file."""
-        text = json.dumps(asdict(self), indent=1)
-        text = re.sub(r"\[\s*([^][{}]*?)\s*\]", lambda m: f"[{' '.join(m[1].split())}]", text)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text + "\n", encoding="utf-8")
+        write_json(path, self)
 
     def find(self, **wanted: Any) -> Measured | None:
         """Return the first row with numbers whose job has these values, or None."""
