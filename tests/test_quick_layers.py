@@ -18,8 +18,8 @@ from bhushgpt.speed.cpu_layers import (
     FusedBiasLinear,
     QuickAttention,
     SigmoidGELU,
-    can_fuse,
 )
+from bhushgpt.speed.small_weights import has_onednn
 from bhushgpt.speed.views import view
 
 # Of the largest number: a bfloat16 has 8 bits for its digits.
@@ -83,7 +83,7 @@ def test_the_slope_of_gelu_is_that_of_its_values():
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("shape", [(6, 9), (2, 5, 9), (2, 1, 3, 9)])
 def test_a_layer_with_its_bias_is_that_layer(dtype, shape):
-    if not can_fuse(dtype):
+    if not has_onednn(dtype):
         pytest.skip(f"this PyTorch does not add biases so in {dtype} on this processor")
     plain = nn.Linear(9, 17)
     ours = view(copy.deepcopy(plain), QUICK)

@@ -30,7 +30,6 @@ Lesson: notebook 15. Source of the idea: Dao et al., "FlashAttention", arXiv 220
 """
 
 import math
-from functools import cache
 from typing import Any, cast
 
 import torch
@@ -39,6 +38,7 @@ from torch.autograd.function import once_differentiable
 
 from bhushgpt.attention import CausalSelfAttention, Past, causal_mask
 from bhushgpt.devices import abilities
+from bhushgpt.speed.small_weights import has_onednn
 
 SCORES_AT_ONCE = 2**20  # scores of a block: 2 to 4 MB
 
@@ -296,27 +296,11 @@ class FusedBiasLinear(nn.Linear):
             dtype = torch.get_autocast_dtype("cpu")
         if self.bias is None or torch.compiler.is_compiling() or not abilities(input.device).host:
             return super().forward(input)
-        if not torch.is_grad_enabled() or not can_fuse(dtype) or input.dim() < 2:
+        if not torch.is_grad_enabled() or not has_onednn(dtype) or input.dim() < 2:
             return super().forward(input)
         return cast(
             Tensor, _FusedBias.apply(input.to(dtype), self.weight.to(dtype), self.bias.to(dtype))
         )
-
-
-@cache
-def can_fuse(dtype: torch.dtype) -> bool:
-    """Say whether this PyTorch on this processor adds biases so for numbers of a type.
-
-    >>> can_fuse(torch.float64)
-    False
-    """
-    if not torch.backends.mkldnn.is_available():
-        return False
-    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
-        return False
-    if dtype == torch.bfloat16:
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    return dtype == torch.float32
 
 
 class _FusedBias(torch.autograd.Function):

@@ -16,6 +16,7 @@ Lesson: notebook 10. Source: Dettmers et al., "LLM.int8()", arXiv 2208.07339, wi
 
 import copy
 from collections.abc import Callable
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -116,6 +117,24 @@ def weight_bytes(model: nn.Module) -> int:
     return sum({tensor.data_ptr(): tensor.nbytes for tensor in own}.values())
 
 
+@cache
+def has_onednn(dtype: torch.dtype) -> bool:
+    """Say whether oneDNN multiplies numbers of a type here: in this PyTorch, on this processor.
+
+    For bfloat16 a processor must have AVX-512 or newer instructions; many laptops have not.
+
+    >>> has_onednn(torch.float64)
+    False
+    """
+    if not torch.backends.mkldnn.is_available():
+        return False
+    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        return False
+    if dtype == torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return dtype == torch.float32
+
+
 class PackedLinear(nn.Module):
     """A linear layer for a CPU whose weights were sorted for few rows of input.
 
@@ -131,7 +150,7 @@ class PackedLinear(nn.Module):
 
     bias: Tensor | None
 
-    def __init__(self, linear: nn.Linear, dtype: torch.dtype = torch.bfloat16) -> None:
+    def __init__(self, linear: nn.Linear, dtype: torch.dtype) -> None:
         super().__init__()
         self.dtype = dtype
         weight = linear.weight.detach().to(dtype)  # (O, I)
@@ -155,11 +174,16 @@ class PackedLinear(nn.Module):
         return linear
 
 
-def with_packed_weights(model: GPT, dtype: torch.dtype = torch.bfloat16) -> GPT:
+def with_packed_weights(model: GPT, dtype: torch.dtype | None = None) -> GPT:
     """Return a copy of a GPT for generation on a CPU, the weights of its linear layers sorted.
 
+    Args:
+        model: The model, on the CPU.
+        dtype: Of the sorted weights: float32 or bfloat16. Nothing means bfloat16 where oneDNN has
+            it on this processor, and else float32.
+
     Raises:
-        UserError: If the model is on another device, or this torch has no oneDNN.
+        UserError: If the model is on another device, or oneDNN has no such numbers here.
 
     >>> from bhushgpt.gpt import GPTConfig
     >>> model = GPT(GPTConfig(vocab_size=7, context_length=8, n_layer=1, n_head=2, n_embd=32))
@@ -167,13 +191,19 @@ def with_packed_weights(model: GPT, dtype: torch.dtype = torch.bfloat16) -> GPT:
     torch.Size([1, 2, 7])
     """
     device = next(model.parameters()).device
-    if not abilities(device).host or not torch.backends.mkldnn.is_available():
-        where = (
-            "in this build of PyTorch" if abilities(device).host else f"on the device {device.type}"
-        )
+    if not abilities(device).host:
         raise UserError(
-            f"Weights cannot be sorted {where}: that is a means of oneDNN for CPUs. Use "
-            "model.bfloat16() there."
+            f"Weights cannot be sorted on the device {device.type}: that is a means of oneDNN for "
+            "CPUs. Use model.bfloat16() there."
+        )
+    if dtype is None:
+        dtype = torch.bfloat16 if has_onednn(torch.bfloat16) else torch.float32
+    if not has_onednn(dtype):
+        name = str(dtype).removeprefix("torch.")
+        also = " Give it dtype=torch.float32." if has_onednn(torch.float32) else ""
+        raise UserError(
+            f"Weights cannot be sorted in {name} here: oneDNN does not multiply such numbers in "
+            f"this build of PyTorch on this processor.{also}"
         )
     packed = copy.deepcopy(model)
     for parent in list(packed.modules()):

@@ -11,4 +11,4 @@ def drive(m, s):
     layer = m.Int8Linear(nn.Linear(s.I, s.O))
     layer(torch.randn(2, s.I))
     layer(torch.randn(m.FEW_ROWS + 1, s.I))
-    m.PackedLinear(nn.Linear(s.I, s.O))(torch.randn(s.B, s.T, s.I))
+    m.PackedLinear(nn.Linear(s.I, s.O), torch.float32)(torch.randn(s.B, s.T, s.I))
