@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bhushgpt.environment import command, written_out
 from bhushgpt.errors import UserError, nearest
-from bhushgpt.files import read_file, sha256
+from bhushgpt.files import look_alike, read_file, sha256
 from bhushgpt.sources import (
     END_OF_TEXT,
     END_OF_TEXT_LINE,
@@ -79,7 +79,8 @@ def load_text(name: str | Path = "sherlock") -> Corpus:
             f"There is no corpus {name!r}. {nearest(name, registered)} "
             "For a text of your own give its file, such as my.txt."
         )
-    raise UserError(f"There is no file {str(file)!r} (looked for from {Path.cwd().name!r}).")
+    where = "" if file.is_absolute() else f" in {Path.cwd()}"
+    raise UserError(f"There is no file {str(file)!r}{where}.{look_alike(file)}")
 
 
 def split_point(length: int, held_out: float = 0.1) -> int:

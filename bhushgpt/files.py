@@ -25,6 +25,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -173,6 +174,25 @@ def named_in_utf8(path: Path) -> Iterator[Path]:
     yield path
 
 
+def look_alike(path: Path) -> str:
+    """Return the question that helps after a misspelt name: what lies beside it under a like one.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> (folder / "novel.txt").touch()
+    >>> look_alike(folder / "nvel.txt").replace(str(folder), "...")
+    " Did you mean '.../novel.txt'?"
+    >>> look_alike(folder / "novel.txt"), look_alike(folder / "else"), look_alike(folder / "a/b")
+    ('', '', '')
+    """
+    with contextlib.suppress(OSError):
+        if not path.exists():
+            names = [found.name for found in path.parent.iterdir()]
+            if close := get_close_matches(path.name, names, n=1):
+                return f" Did you mean {str(path.with_name(close[0]))!r}?"
+    return ""
+
+
 def read_file(path: Path) -> bytes:
     """Return the file's bytes, unpacked if its name ends in `.xz`.
 
@@ -186,7 +206,8 @@ def read_file(path: Path) -> bytes:
         data = path.read_bytes()
         return _unpacked(data, path) if path.suffix == ".xz" else data
     except OSError as error:
-        raise UserError(f"{path.name} cannot be read: {error.strerror or error}.") from None
+        reason = f"{error.strerror or error}.{look_alike(path)}"
+        raise UserError(f"{path.name} cannot be read: {reason}") from None
     except MemoryError:
         raise UserError(
             f"{path.name} is too large for the free memory. Turn it into tokens first, which "

@@ -25,7 +25,26 @@ PIECE = 2**20  # characters that are looked up at a time, so that a long text is
 
 
 class UnknownCharacter(UserError):
-    """A text holds a character that a tokenizer has no number for."""
+    """A text holds a character that a tokenizer has no number for.
+
+    Args:
+        found: The sentence that says which one, and where.
+        stand_in: The character that could be written for it.
+    """
+
+    def __init__(self, found: str, stand_in: str) -> None:
+        super().__init__(
+            f"{found} Leave it out, or pass unknown='skip' to drop such characters or "
+            f"unknown='replace' to write {stand_in!r} instead."
+        )
+        self.found, self.stand_in = found, stand_in
+
+    def typed(self) -> UserError:
+        """Return the same for who types a command."""
+        return UserError(
+            f"{self.found} Leave it out, or add to the command --unknown skip or --unknown "
+            f"replace: the first drops such characters, the other writes {self.stand_in!r} instead."
+        )
 
 
 @runtime_checkable
@@ -261,7 +280,7 @@ class CharTokenizer(JsonStored):
         try:
             return list(map(self._ids.__getitem__, text))
         except KeyError:
-            raise UnknownCharacter(self._unknown_message(text)) from None
+            raise UnknownCharacter(self._first_unknown(text), self.stand_in) from None
 
     def encode_to_numpy(self, text: str, unknown: Unknown = "error") -> np.ndarray:
         """Return the ids of `encode` as an array of the smallest type that holds them.
@@ -318,16 +337,14 @@ class CharTokenizer(JsonStored):
                 return tokenizer
         raise UserError("The tokenizer's alphabet does not fit its fingerprint: it is damaged.")
 
-    def _unknown_message(self, text: str) -> str:
+    def _first_unknown(self, text: str) -> str:
         position = next(i for i, character in enumerate(text) if character not in self._ids)
         near = text[max(0, position - 10) : position + 10]
         others = sorted(set(text) - set(self.characters) - {text[position]})
         more = f" (unknown too: {', '.join(map(repr, others[:8]))})" if others else ""
         return (
             f"The character {text[position]!r} at position {position} (in {near!r}) is not among "
-            f"the {self.vocab_size} characters of this tokenizer{more}. Leave it out, or pass "
-            f"unknown='skip' to drop such characters or unknown='replace' to write "
-            f"{self.stand_in!r} instead."
+            f"the {self.vocab_size} characters of this tokenizer{more}."
         )
 
 

@@ -92,7 +92,8 @@ def set_up(library: str) -> str:
     """Return the sentence that leads from a Python without a library to one with it."""
     own = course_python()
     if own:
-        return f"The course's own Python has them; type this one: {own} -m bhushgpt"
+        typed = [own, "-m", "bhushgpt", *map(_typed, _arguments())]
+        return f"The course's own Python has it; type this one: {' '.join(typed)}"
     return f"Set the course up: {install_command(library)}"
 
 
@@ -105,6 +106,12 @@ def course_python() -> str | None:
         if os.path.exists(os.path.join(place, *python.split("/"))):
             return _typed(os.path.join(place, *python.split("/")))
     return None
+
+
+def _arguments() -> list[str]:
+    """Return what was typed after `python -m bhushgpt`, if that is what runs."""
+    program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
+    return sys.argv[1:] if os.path.abspath(sys.argv[0]) == program else []
 
 
 def install_command(*libraries: str) -> str:

@@ -198,6 +198,25 @@ def test_an_unknown_character_is_named_with_the_choices(run, capsys):
 
 
 @pytest.mark.parametrize(
+    "words",
+    [
+        ("complete", "--prompt", "a", "--run"),
+        ("evaluate", "--run"),
+        ("doctor", "--run"),
+        ("train", "--resume"),
+        ("compress", "mine.txt", "--run"),
+    ],
+)
+def test_a_misspelt_run_gets_the_one_beside_it(words, tmp_path, monkeypatch, capsys):
+    (tmp_path / "runs" / "mine").mkdir(parents=True)
+    (tmp_path / "mine.txt").write_text("a text")
+    monkeypatch.chdir(tmp_path)
+    assert main([*words, "runs/mien"]) == 1
+    said = " ".join("".join(capsys.readouterr()).split())
+    assert "There is no folder runs/mien. Did you mean 'runs/mine'?" in said
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["train", "--preset", "gpt-v11"], "Did you mean 'gpt-v1'"),
@@ -314,8 +333,11 @@ def test_control_c_saves_and_the_resumed_run_equals_the_uninterrupted_one(
     assert json.loads((broken / "run.json").read_text())["steps_done"] == 23
 
     monkeypatch.undo()
+    said = complete(broken, capfd, "--prompt", "the ", "--tokens", "3")[2]
+    assert said == "The model is the one after step 23 of 40.\n"
     assert main(["train", "--resume", str(broken)]) == 0
     assert "start   after step 23 of 40" in capfd.readouterr().out
+    assert complete(broken, capfd, "--prompt", "the ", "--tokens", "3")[2] == ""
     assert numbers(broken) == numbers(run)
     for name in (MODEL, OPTIMIZER):
         ours, theirs = (latest_checkpoint(folder) / name for folder in (broken, run))

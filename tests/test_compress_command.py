@@ -1,5 +1,7 @@
 """`compress` and `decompress`: every byte comes back, and what cannot is a sentence."""
 
+import shlex
+
 import pytest
 
 from bhushgpt.commands.line import main
@@ -16,32 +18,34 @@ def run(text, tmp_path_factory):
     return folder
 
 
-def there_and_back(tmp_path, data: bytes, *flags: str) -> int:
-    """Compress and decompress as a person would; return the size of the file between."""
-    given = [flag for flag in flags if flag != "--adaptive"]
-    file = tmp_path / "a poem.txt"
-    file.write_bytes(data)
-    assert main(["compress", str(file), *flags]) == 0
-    packed = tmp_path / "a poem.txt.bhgz"
-    size = packed.stat().st_size
-    file.unlink()
-    assert main(["decompress", str(packed), *given]) == 0
-    assert file.read_bytes() == data
-    return size
+@pytest.fixture
+def there_and_back(tmp_path, capsys):
+    """Compress, then decompress as it says; return the size of the file between."""
+
+    def made(data: bytes, *flags: str) -> int:
+        file = tmp_path / "a poem.txt"
+        file.write_bytes(data)
+        assert main(["compress", str(file), *flags]) == 0
+        packed = tmp_path / "a poem.txt.bhgz"
+        size = packed.stat().st_size
+        file.unlink()
+        back = capsys.readouterr().out.splitlines()[-1].partition(" -m bhushgpt ")[2]
+        assert main(shlex.split(back)) == 0
+        packed.unlink()
+        assert file.read_bytes() == data
+        return size
+
+    return made
 
 
 @pytest.mark.parametrize("data", [POEM.encode(), b"", b"\x00\xff\xfe" * 40])
-def test_without_a_run_all_bytes_come_back(tmp_path, data):
-    there_and_back(tmp_path, data)
+def test_without_a_run_all_bytes_come_back(there_and_back, data):
+    there_and_back(data)
 
 
-def test_with_a_run_it_takes_less_and_adaptive_less_still(tmp_path, run):
-    sizes = []
-    ways = {"a": (), "b": ("--run", str(run)), "c": ("--run", str(run), "--adaptive")}
-    for name, flags in ways.items():
-        (tmp_path / name).mkdir()
-        sizes.append(there_and_back(tmp_path / name, POEM.encode(), *flags))
-    alone, by_model, mixed = sizes
+def test_with_a_run_it_takes_less_and_adaptive_less_still(there_and_back, run):
+    ways = ((), ("--run", str(run)), ("--run", str(run), "--adaptive"))
+    alone, by_model, mixed = (there_and_back(POEM.encode(), *flags) for flags in ways)
     assert mixed < by_model and mixed < alone
 
 

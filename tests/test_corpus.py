@@ -98,6 +98,16 @@ def test_an_unknown_name_gets_the_nearest_one():
     )
 
 
+def test_a_misspelt_file_gets_the_one_beside_it(tmp_path, monkeypatch):
+    (tmp_path / "my novel.txt").write_text("Once.")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as refused:
+        load_text("my nvel.txt")
+    assert str(refused.value) == (
+        f"There is no file 'my nvel.txt' in {tmp_path}. Did you mean 'my novel.txt'?"
+    )
+
+
 @pytest.mark.parametrize("name", ["missing.txt", "folder/missing", Path("missing")])
 def test_a_missing_file_is_named(name):
     with pytest.raises(UserError, match=r"There is no file '.*missing"):

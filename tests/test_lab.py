@@ -1,10 +1,12 @@
 """A learner's copies: what was worked in is never touched, the rest follows the course."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from tools import lab
 from tools.lab import bring
 
 
@@ -59,3 +61,22 @@ def test_a_file_of_the_learner_s_own_of_that_name_stays(course, tmp_path):
     written(own, "a.ipynb", "mine from before")
     assert bring(course, own) == ["a.ipynb"]
     assert said(own / "a.ipynb") == "mine from before"
+
+
+def test_the_first_notebook_is_what_opens_and_what_the_printed_address_leads_to(
+    course, tmp_path, monkeypatch
+):
+    commands = []
+
+    def started(command, **others):
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(lab, "ROOT", tmp_path)
+    monkeypatch.setattr(lab.subprocess, "run", started)
+    course.rename(tmp_path / "notebooks")
+    assert lab.main(["--no-browser"]) == 0
+    ((*_, opened, address, last),) = commands
+    assert opened == str(tmp_path / "my_notebooks" / "00_start_here.ipynb")
+    assert address == "--LabApp.default_url=/lab/tree/00_start_here.ipynb"
+    assert last == "--no-browser"

@@ -47,7 +47,10 @@ SOUND = fall(4.37, 1.9)
 def test_a_sound_curve_is_fine_and_placed_between_the_rungs():
     kind, text = verdict(SOUND)
     assert kind == "fine"
-    assert text.startswith("fine: 1.9") and "between bigram (2.370) and n-gram (1.390)" in text
+    assert (
+        text.startswith("fine: training loss 1.9")
+        and "between bigram (2.370) and n-gram (1.390)" in text
+    )
     assert "between" not in verdict(fall(4.37, 1.2, 0.97))[1]
     assert "below n-gram" in verdict(fall(4.37, 1.2, 0.97))[1]
 
@@ -70,7 +73,7 @@ def test_a_curve_that_still_falls_is_told_to_go_on():
             "tenth of the learning rate (it was 0.003)",
         ),
         (np.full(400, 9.0), "diverged", "diverged: the loss went up to 9"),
-        (np.full(400, 4.36), "not learning", "not learning: 4.3"),
+        (np.full(400, 4.36), "not learning", "not learning: training loss 4.3"),
         (fall(4.37, 3.9), "not learning", "ten times the learning rate (it was 0.003)"),
         (np.where(STEPS < 100, 6.0, 4.3), "not learning", "a lower learning rate"),
         (fall(4.37, 3.05, 0.9), "stuck at the unigram", "3.060 from step"),
@@ -226,7 +229,10 @@ def test_reports_of_the_loop_are_read_like_lines_of_a_history():
         for n, loss in enumerate(SOUND, start=1)
     ]
     found = explain(reports, FLOORS, {400: 1.93})
-    assert str(found) == "fine: 1.930 after step 400, between bigram (2.370) and n-gram (1.390)."
+    assert (
+        str(found)
+        == "fine: held-out loss 1.930 after step 400, between bigram (2.370) and n-gram (1.390)."
+    )
 
 
 # The text
@@ -414,7 +420,12 @@ def counts(number):
 @pytest.mark.parametrize(
     ("one", "said", "other", "instead"),
     [
-        (plain(LEVEL[:19]), "19 steps are too few", plain(LEVEL[:20]), "too short to tell: 2."),
+        (
+            plain(LEVEL[:19]),
+            "19 steps are too few",
+            plain(LEVEL[:20]),
+            "too short to tell: training loss 2.",
+        ),
         (plain(LEVEL[:100]), "too short to tell", plain(LEVEL[:101]), "fine"),
         (
             plain(LEVEL[:149], rates=WARMED[:149]),

@@ -80,7 +80,9 @@ def main(arguments: list[str]) -> int:
         )
     # As in bhushgpt/__init__.py, which a kernel may import after torch.
     environment = {"GOMP_SPINCOUNT": "3000", **os.environ}
-    command = [sys.executable, "-m", "jupyter", "lab", str(own / FIRST), *arguments]
+    # The first names the page that Jupyter opens, the other the one whose address it prints.
+    command = [sys.executable, "-m", "jupyter", "lab", str(own / FIRST)]
+    command += [f"--LabApp.default_url=/lab/tree/{FIRST}", *arguments]
     try:
         return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
     except KeyboardInterrupt:

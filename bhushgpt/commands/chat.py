@@ -71,8 +71,9 @@ class Chat:
         session = _Session(
             talk, model.context_length, at_terminal=sys.stdin.isatty() and sys.stdout.isatty()
         )
+        how_far = f"{checkpoint.unfinished} " if checkpoint.unfinished else ""
         session.note(
-            f"{checkpoint.config.preset} continues what you write; it sees the last "
+            f"{checkpoint.config.preset} {how_far}continues what you write; it sees the last "
             f"{model.context_length} tokens.\n/help lists the commands."
         )
         with threads_for(2 * model.parameter_count()):

@@ -14,6 +14,7 @@ from tyro.conf import Positional, arg
 
 from bhushgpt.commands.flags import FOLDER, Flag
 from bhushgpt.compression import Progress, compressing, decompressing
+from bhushgpt.environment import command
 from bhushgpt.errors import UserError
 from bhushgpt.files import read_file, write_atomically
 from bhushgpt.runs import run_of, text_of
@@ -50,6 +51,11 @@ class Compress:
         write_atomically(out, made)
         saved = f"{8 * len(made) / max(1, len(data)):.3f} bits for each byte"
         print(f"{out}: {len(made):,} bytes for {len(data):,}, {saved} ({mode}).")
+        if self.run_folder is None:
+            print(f"To get the file back:\n  {command('decompress', out)}")
+        else:
+            back = command("decompress", out, "--run", self.run_folder)
+            print(f"To get the file back, with this run as it is now:\n  {back}")
         return 0
 
 

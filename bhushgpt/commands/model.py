@@ -24,7 +24,7 @@ from bhushgpt.gpt import GPT
 from bhushgpt.language_model import LanguageModel
 from bhushgpt.sources import decode_text, plain_lines
 from bhushgpt.storage import load_adapter, load_checkpoint
-from bhushgpt.tokenizers import Tokenizer, Unknown
+from bhushgpt.tokenizers import Tokenizer, Unknown, UnknownCharacter
 
 Run = Annotated[Path, FOLDER, arg(name="run")]
 
@@ -85,6 +85,8 @@ class Complete:
         assert isinstance(model, LanguageModel)
         if self.adapter is not None:
             model = adapted(model, self.adapter)
+        if checkpoint.unfinished:
+            print(f"The model is the one {checkpoint.unfinished}.", file=sys.stderr)
         prompt = self._known_part(tokenizer)
         length = len(prompt_ids(tokenizer, prompt))
         if length > model.context_length:
@@ -121,10 +123,8 @@ class Complete:
         try:
             prompt = as_in_texts(tokenizer, self._given())
             return tokenizer.decode(tokenizer.encode(prompt, unknown=self.unknown))
-        except UserError as error:
-            raise UserError(
-                f"{error} On the command line: --unknown skip or --unknown replace."
-            ) from error
+        except UnknownCharacter as error:
+            raise error.typed() from error
 
 
 def adapted(model: LanguageModel, file: Path) -> LanguageModel:

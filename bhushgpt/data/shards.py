@@ -34,6 +34,7 @@ from bhushgpt.data.archives import (
 )
 from bhushgpt.environment import python_command, written_out
 from bhushgpt.errors import UserError
+from bhushgpt.files import look_alike
 from bhushgpt.sources import END_OF_TEXT
 
 TAR_NAMES = (".tar", ".tar.xz", ".tar.gz", ".tar.bz2", ".tar.zst", ".xz", ".tgz", ".txz")
@@ -249,7 +250,7 @@ def known_encoding(name: str) -> str:
 def _check_file(place: Path) -> None:
     """Refuse a place that is no file, or of no known kind."""
     if not place.exists():
-        raise UserError(f"There is no file or folder {str(place)!r}.")
+        raise UserError(f"There is no file or folder {str(place)!r}.{look_alike(place)}")
     if not place.is_file():
         raise UserError(
             f"{place} is a pipe or a device, and what comes out of it can be read only once. Save "

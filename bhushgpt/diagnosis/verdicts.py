@@ -114,7 +114,7 @@ def explain(
     >>> text = TextFloors(rungs={"uniform": 4.37, "unigram": 3.06, "bigram": 2.37, "PPMd": 1.3})
     >>> falling = [{"step": n, "loss": 1.9 + 2.4 * 0.98**n} for n in range(1, 301)]
     >>> print(explain(falling, text))
-    fine: 1.906 after step 300, between bigram (2.370) and PPMd (1.300).
+    fine: training loss 1.906 after step 300, between bigram (2.370) and PPMd (1.300).
     """
     rows = [dict(row) if isinstance(row, Mapping) else _as_dict(row) for row in reports]
     for row in rows:
@@ -280,7 +280,7 @@ def _too_short(curve: LossCurve, text: TextFloors) -> Verdict | None:
         return None
     return Verdict(
         "too short to tell",
-        f"{curve.judged:.3f} after step {curve.steps[-1]:.0f}, {_place(curve, text)}."
+        f"{_stand(curve, text)}."
         f"{' It still falls.' if curve.falling else ''} What a run has learned can be told "
         f"{SETTLED} steps after its warm-up.",
         "go on.",
@@ -297,8 +297,8 @@ def _hardly_learned(curve: LossCurve, text: TextFloors) -> Verdict | None:
         cause = f"ten times the learning rate{_with_rate(curve)}, then more steps."
     return Verdict(
         "not learning",
-        f"{curve.last:.3f} after step {curve.steps[-1]:.0f}; guessing is {uniform:.3f}, and "
-        f"knowing only how frequent each token is, {unigram:.3f}.",
+        f"training loss {curve.last:.3f} after step {curve.steps[-1]:.0f}; guessing is "
+        f"{uniform:.3f}, and knowing only how frequent each token is, {unigram:.3f}.",
         cause,
     )
 
@@ -372,7 +372,7 @@ def _unstable(curve: LossCurve, text: TextFloors) -> Verdict | None:
     if highest[1] > uniform + 0.3 and curve.judged > text.rungs["bigram"]:
         return Verdict(
             "unstable",
-            f"{curve.judged:.3f} after step {curve.steps[-1]:.0f}, {_place(curve, text)}, but it "
+            f"{_stand(curve, text)}, but it "
             f"went up to {highest[1]:.3f} at step {highest[0]:.0f}, above guessing.",
             f"a third of the learning rate{_with_rate(curve)}, or a longer warm-up.",
         )
@@ -393,7 +393,7 @@ def _rests_above_bigram(curve: LossCurve, text: TextFloors) -> Verdict | None:
         return None
     return Verdict(
         "not learning",
-        f"{curve.judged:.3f} after step {curve.steps[-1]:.0f}, {_place(curve, text)}, and it no "
+        f"{_stand(curve, text)}, and it no "
         "longer falls. Only a bigram table may end here: the model does not use its past.",
         "change a token early in a window and see whether later scores move; if not, look at "
         "the axes of attention (B and T) and at the mask; then whether gradients are cleared.",
@@ -406,8 +406,14 @@ def _fine(curve: LossCurve, text: TextFloors) -> Verdict:
         more = " It still falls: more steps would help."
     elif curve.judged > text.rungs["bigram"]:
         more = " It came to rest with its learning rate: more steps would help."
-    step = f"{curve.judged:.3f} after step {curve.steps[-1]:.0f}"
-    return Verdict("fine", f"{step}, {_place(curve, text)}.{more}")
+    return Verdict("fine", f"{_stand(curve, text)}.{more}")
+
+
+def _stand(curve: LossCurve, text: TextFloors) -> str:
+    """Say how far a run came: which loss, at which step, and where on the ladder that is."""
+    which = "held-out loss" if len(curve.held_out) else "training loss"
+    step = f"{curve.steps[-1]:.0f}"
+    return f"{which} {curve.judged:.3f} after step {step}, {_place(curve, text)}"
 
 
 def _place(curve: LossCurve, text: TextFloors) -> str:

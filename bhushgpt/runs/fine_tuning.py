@@ -195,9 +195,7 @@ def second_text(name: str, config: RunConfig, tokenizer: Tokenizer, unknown: Unk
             unknown=unknown,
         )
     except UnknownCharacter as error:
-        raise UserError(
-            f"{error} On the command line: --unknown skip or --unknown replace."
-        ) from error
+        raise error.typed() from error
 
 
 def held_out_loss(model: LanguageModel, text: Text) -> float:

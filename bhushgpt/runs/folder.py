@@ -23,7 +23,14 @@ from typing import Any, cast, get_args
 from bhushgpt.devices import machine_card
 from bhushgpt.environment import command, runs_folder, written_out
 from bhushgpt.errors import UserError
-from bhushgpt.files import LOCK, check_room, one_writer, own_names, write_atomically
+from bhushgpt.files import (
+    LOCK,
+    check_room,
+    look_alike,
+    one_writer,
+    own_names,
+    write_atomically,
+)
 from bhushgpt.presets import RunConfig
 from bhushgpt.runs.training_text import OtherText, Text, open_text
 from bhushgpt.sources import corpora
@@ -124,6 +131,8 @@ class RunFolder:
         try:
             record = json.loads((path / RECORD).read_text(encoding="utf-8"))
         except FileNotFoundError as error:
+            if question := look_alike(path):
+                raise UserError(f"There is no folder {path}.{question}") from error
             raise UserError(
                 f"There is no run in {path} (no {RECORD}). Name the folder of a run, or train "
                 f"one:\n  {command('train', '--out', path)}"

@@ -114,7 +114,7 @@ def start_session(
         )
     except UnknownCharacter as error:
         raise UserError(
-            f"{error} The command finetune can leave such characters out: --unknown skip."
+            f"{error.found} The command finetune can leave such characters out: --unknown skip."
         ) from error
     config = _config(preset_name, text.tokenizer.vocab_size, *asked)
     given = (config, text, corpus_name, world, out, options or RunOptions())

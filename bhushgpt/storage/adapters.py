@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from bhushgpt.errors import UserError
+from bhushgpt.files import look_alike
 from bhushgpt.gpt import GPT
 from bhushgpt.lora import LoRAConfig, additions, base_weights, with_lora
 from bhushgpt.storage.tensors import load_tensors, read_facts, read_header, save_tensors
@@ -83,7 +84,8 @@ def load_adapter(model: GPT, file: Path) -> GPT:
     True
     """
     if not file.is_file():
-        raise UserError(f"There is no file {file}. Name an adapter.safetensors of a run.")
+        hint = look_alike(file) or " Name an adapter.safetensors of a run."
+        raise UserError(f"There is no file {file}.{hint}")
     facts = read_facts(file)
     if facts.get("kind") != KIND:
         raise UserError(

@@ -30,7 +30,7 @@ from torch import nn
 
 from bhushgpt.environment import written_out
 from bhushgpt.errors import UserError
-from bhushgpt.files import of_kind, read_json
+from bhushgpt.files import look_alike, of_kind, read_json
 from bhushgpt.forecast import (
     loading_memory,
     other_bytes,
@@ -88,6 +88,12 @@ class Checkpoint:
     """What the caller added when saving."""
     folder: Path = Path()
     """The folder it was read from."""
+
+    @property
+    def unfinished(self) -> str:
+        """Words for how far a run has come that has not come to its end, else empty."""
+        step, steps = self.state.step, self.config.training.steps
+        return f"after step {step:,} of {steps:,}" if 0 < step < steps else ""
 
 
 def save_checkpoint(
@@ -555,7 +561,7 @@ def load_weights(model: nn.Module, file: Path) -> None:
     True
     """
     if not file.exists():
-        raise UserError(f"There is no file {file}.")
+        raise UserError(f"There is no file {file}.{look_alike(file)}")
     wrong = misfits(plain_names(read_header(file)), model)
     if wrong:
         more = [f"and {len(wrong) - 5} more"] if len(wrong) > 5 else []

@@ -40,6 +40,7 @@ from bhushgpt.files import (
     flush,
     free_bytes,
     is_full,
+    look_alike,
     megabytes,
     of_kind,
     one_writer,
@@ -275,6 +276,8 @@ def latest_checkpoint(folder: Path) -> Path:
         UserError: If there is none.
     """
     found = list_checkpoints(folder)
+    if not found and (question := look_alike(folder)):
+        raise UserError(f"There is no folder {folder}.{question}")
     if not found:
         raise UserError(
             f"There is no checkpoint in {folder}: no folder step_... with a {MANIFEST} in it. "

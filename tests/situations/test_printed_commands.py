@@ -207,6 +207,10 @@ def test_where_another_python_is_used_the_courses_own_is_named(tmp_path, monkeyp
     own.touch()
     monkeypatch.setattr(versions, "_checkout", lambda: str(tmp_path / "my course"))
     assert versions.set_up("torch").endswith(f"{shlex.quote(str(own))} -m bhushgpt")
+    program = Path(versions.__file__).with_name("__main__.py")
+    monkeypatch.setattr(sys, "argv", [str(program), "complete", "--prompt", "it's"])
+    typed = versions.set_up("torch").partition(" -m bhushgpt ")[2]
+    assert shlex.split(typed) == ["complete", "--prompt", "it's"]
     monkeypatch.setattr(sys, "prefix", str(own.parent.parent))
     assert versions.course_python() is None  # this is it
     assert versions.set_up("torch").endswith("-m pip install --upgrade torch")
