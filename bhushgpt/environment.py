@@ -202,7 +202,7 @@ def current_scale() -> Scale:
     """Return the scale that the notebooks run at.
 
     The environment variable BHUSHGPT_SCALE decides: `smoke` is what the tests run (seconds),
-    `laptop` is at most about three minutes a notebook on two CPU cores, `gpu` needs CUDA. Without
+    `laptop` is mostly less than four minutes a notebook on two CPU cores, `gpu` needs CUDA. Without
     the variable it is `gpu` where an NVIDIA card computes that has room for GPT-2's smallest model
     in training, such as a T4, and `laptop` on any other machine.
 
