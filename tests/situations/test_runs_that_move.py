@@ -158,7 +158,9 @@ def test_a_checkpoint_that_was_named_and_is_gone_is_not_taken_for_another(tmp_pa
     for step in (1, 2):
         state.step = step
         save_checkpoint(tmp_path, state, config, TOKENIZER, keep=1)
-    with pytest.raises(UserError, match=r"no folder .*step_00000001\. Did you mean .*step_00000002"):
+    with pytest.raises(
+        UserError, match=r"no folder .*step_00000001\. Did you mean .*step_00000002"
+    ):
         load_checkpoint(tmp_path / "step_00000001")
 
 
