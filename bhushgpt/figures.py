@@ -23,6 +23,7 @@ import torch
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgba
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -182,7 +183,7 @@ def _tell_lines_apart(fig: Figure) -> None:
     for axes in fig.axes:
         if axes.get_legend() is None:
             for line in filter(_is_plain, axes.lines):
-                line.set_linestyle(styles.get(line.get_color(), "-"))
+                line.set_linestyle(styles.get(to_rgba(line.get_color()), "-"))
 
 
 def _is_plain(line: Line2D) -> bool:
@@ -208,7 +209,7 @@ def _styles_of_legend(axes: Axes) -> dict[Any, Any]:
     for pair, style in zip(plain, free, strict=False):
         for line in pair:
             line.set_linestyle(style)
-    return {line.get_color(): style for (_, line), style in zip(plain, free, strict=False)}
+    return {to_rgba(line.get_color()): style for (_, line), style in zip(plain, free, strict=False)}
 
 
 def show(fig: Figure, alt: str) -> None:

@@ -33,11 +33,14 @@ class UnknownCharacter(UserError):
     """
 
     def __init__(self, found: str, stand_in: str) -> None:
-        super().__init__(
-            f"{found} Leave it out, or pass unknown='skip' to drop such characters or "
-            f"unknown='replace' to write {stand_in!r} instead."
-        )
+        super().__init__(found, stand_in)  # both, or it could not come back from a process
         self.found, self.stand_in = found, stand_in
+
+    def __str__(self) -> str:
+        return (
+            f"{self.found} Leave it out, or pass unknown='skip' to drop such characters or "
+            f"unknown='replace' to write {self.stand_in!r} instead."
+        )
 
     def typed(self) -> UserError:
         """Return the same for who types a command."""

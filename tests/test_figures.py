@@ -370,9 +370,9 @@ def test_a_family_of_many_lines_keeps_its_shades(ax):
 
 def test_axes_without_a_legend_draw_a_colour_as_their_neighbours_do():
     fig, (left, right) = plt.subplots(1, 2)
-    for name in ("a", "b"):
-        left.plot([0, 1], label=name)
-        right.plot([1, 0])
+    for name, color in (("a", COLORS["blue"]), ("b", np.array([0.6, 0.2, 0.1]))):
+        left.plot([0, 1], label=name, color=color)
+        right.plot([1, 0], color=color)
     right.plot([0, 1], "o-", color=left.lines[1].get_color())  # told apart by its marks
     left.legend()
     png_bytes(fig)

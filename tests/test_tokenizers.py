@@ -1,6 +1,7 @@
 """Round trips, unknown characters, and files that are not what they should be."""
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -71,6 +72,7 @@ def test_an_unknown_character_is_named_with_its_place_and_the_choices():
         "this tokenizer (unknown too: ','). Leave it out, or pass unknown='skip' to drop such "
         "characters or unknown='replace' to write '?' instead."
     )
+    assert str(pickle.loads(pickle.dumps(refused.value))) == str(refused.value)  # from a process
 
 
 def test_the_message_survives_a_character_that_cannot_be_printed():
