@@ -186,14 +186,16 @@ def test_a_view_has_the_weights_and_hooks_of_the_model_which_does_not_notice():
     assert quick[0].weight.dtype == torch.float64
 
 
+# Traced both ways, and its operations run as they are; or made into C++ too, in half a minute.
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.long)])
 @pytest.mark.filterwarnings("ignore")  # what torch's compiler warns about is its own code
-def test_compiled_they_are_the_same(small_blocks):
-    if trouble := compile_trouble("cpu"):
+def test_compiled_they_are_the_same(small_blocks, backend):
+    if backend == "inductor" and (trouble := compile_trouble("cpu")):
         pytest.skip(trouble)
     layers = nn.Sequential(nn.Linear(12, 12), CausalSelfAttention(12, 3), nn.GELU("tanh"))
     plain = copy.deepcopy(layers)
     quick = view(layers, QUICK)
-    quick.compile()
+    quick.compile(backend=backend)
     assert layers._compiled_call_impl is None
     assert_same(quick, plain, torch.randn(4, 7, 12), torch.float32)
 
