@@ -1,5 +1,6 @@
 """`make rot` says what a newer version breaks."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,19 @@ def test_what_cannot_be_installed_is_a_finding(monkeypatch, tmp_path: Path) -> N
     monkeypatch.setattr(rot, "run", lambda *_: ("ERROR: No matching distribution", 1))
     finding = rot.try_package("numpy", tmp_path)
     assert finding.broke == ("cannot be installed: ERROR: No matching distribution",)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a script is no command there")
+def test_a_python_that_is_only_announced_is_passed_over(monkeypatch, tmp_path: Path) -> None:
+    for name, status in (("python3.99", 127), ("python3.98", 0), ("python3.97", 0)):
+        command = tmp_path / name
+        command.write_text(f"#!/bin/sh\necho {name}: command not found\nexit {status}\n")
+        command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(rot, "NEWER_PYTHONS", [f"python3.{minor}" for minor in (99, 98, 97)])
+    assert rot.newest_python() == "python3.98"
+    monkeypatch.setattr(rot, "NEWER_PYTHONS", ["python3.99", "python3.96"])
+    assert rot.newest_python() is None
 
 
 def test_the_command_fails_when_something_broke(monkeypatch, capsys) -> None:

@@ -109,10 +109,19 @@ def try_package(name: str, folder: Path) -> Finding:
     return Finding(name, was, now, broken_by(sys.executable, layer, (UNIT, NOTEBOOK)))
 
 
+def newest_python() -> str | None:
+    """Return the newest Python that this machine has and that starts.
+
+    A version manager leaves commands for Pythons that are not switched on: they only explain so.
+    """
+    there = (name for name in NEWER_PYTHONS if shutil.which(name))
+    return next((name for name in there if run([name, "-c", ""])[1] == 0), None)
+
+
 def try_python(folder: Path) -> Finding:
     """Set the course up with the newest Python of this machine, and test."""
     was = f"{sys.version_info.major}.{sys.version_info.minor}"
-    newest = next((name for name in NEWER_PYTHONS if shutil.which(name)), None)
+    newest = newest_python()
     if newest is None:
         return Finding("python", was, "not tried", ("there is no newer one on this machine",))
     environment = folder / "python"
