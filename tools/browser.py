@@ -65,6 +65,8 @@ def lab(folder: Path) -> Iterator[str]:
         "BHUSHGPT_SCALE": "smoke",
         "BHUSHGPT_RUNS": str(folder / "runs"),
         "OMP_NUM_THREADS": "1",
+        # JupyterLab keeps open tabs in it: one's own settings are not used here, nor changed.
+        "JUPYTER_CONFIG_DIR": str(folder / "jupyter"),
     }
     options = [f"--port={port}", "--no-browser", "--expose-app-in-browser", "--allow-root"]
     options += ["--IdentityProvider.token=", f"--ServerApp.root_dir={folder}"]
